@@ -1,0 +1,33 @@
+# A room is one folder under src/ with one library. Its floor and what it may see are checked by scripts/check_layers.
+#
+#   reprise_room(l1 SOURCES l1.cc TESTS l1_test.cc DEPS eviction memory LIBS xxhash)
+#
+# DEPS are rooms of lower floors; LIBS are anything else to link. Tests become one executable, <room>_test.
+function(reprise_room NAME)
+  cmake_parse_arguments(R "" "" "SOURCES;TESTS;DEPS;LIBS;TEST_LIBS" ${ARGN})
+  string(REPLACE "/" "_" TARGET "reprise_${NAME}")
+  if(R_SOURCES)
+    add_library(${TARGET} STATIC ${R_SOURCES})
+    set(SCOPE PUBLIC)
+  else()
+    add_library(${TARGET} INTERFACE)
+    set(SCOPE INTERFACE)
+  endif()
+  target_include_directories(${TARGET} ${SCOPE} $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+                             $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src> $<INSTALL_INTERFACE:include>)
+  foreach(DEP ${R_DEPS})
+    string(REPLACE "/" "_" DEP_TARGET "reprise_${DEP}")
+    target_link_libraries(${TARGET} ${SCOPE} ${DEP_TARGET})
+  endforeach()
+  if(R_LIBS)
+    target_link_libraries(${TARGET} ${SCOPE} ${R_LIBS})
+  endif()
+  set_property(GLOBAL APPEND PROPERTY REPRISE_ROOMS ${TARGET})
+  if(R_TESTS AND REPRISE_BUILD_TESTS)
+    string(REPLACE "/" "_" TEST_TARGET "${NAME}_test")
+    add_executable(${TEST_TARGET} ${R_TESTS})
+    target_include_directories(${TEST_TARGET} PRIVATE ${PROJECT_SOURCE_DIR})
+    target_link_libraries(${TEST_TARGET} PRIVATE ${TARGET} reprise_testing ${R_TEST_LIBS} GTest::gmock GTest::gtest_main)
+    gtest_discover_tests(${TEST_TARGET} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
+  endif()
+endfunction()
