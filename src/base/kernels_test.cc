@@ -61,7 +61,7 @@ TEST_P(EachKernelSet, CopiesEveryByteAndNoOther) {
   std::vector<std::byte> target(1 << 21);
   for (const bool hashed : {false, true}) {
     for (const std::size_t size : sizes()) {
-      for (const auto [in, out] : {std::pair{0, 64}, {1, 64}, {0, 65}, {33, 127}}) {
+      for (const auto& [in, out] : {std::pair{0, 64}, {1, 64}, {0, 65}, {33, 127}}) {
         const std::byte* from = source.data() + in;
         std::byte* to = target.data() + out;
         std::memset(target.data(), static_cast<int>(kGuard), size + 256);
