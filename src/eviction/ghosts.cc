@@ -1,0 +1,51 @@
+#include "eviction/ghosts.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace reprise::eviction {
+
+void GhostTable::reset(std::uint64_t ghosts) {
+  sets_ = std::vector<Set>((ghosts + kWays - 1) / kWays);
+  size_ = 0;
+}
+
+// The position of a cell with this fingerprint, kWays if there is none. No early exit: the compiler compares the whole
+// line with a few vector instructions.
+unsigned GhostTable::find(const Set& set, std::uint16_t print) {
+  unsigned found = 0;
+  for (unsigned i = 0; i < kWays; ++i) {
+    const std::uint16_t cell = set.cells[i];
+    const bool same = ((cell ^ print) & ~std::uint16_t{kMaxCount}) == 0 && cell != 0;
+    found |= static_cast<unsigned>(same) << i;
+  }
+  return found == 0 ? kWays : static_cast<unsigned>(__builtin_ctz(found));
+}
+
+void GhostTable::remember(std::uint64_t hash, unsigned count) {
+  if (sets_.empty()) return;
+  Set& set = sets_[set_of(hash)];
+  const std::uint16_t print = fingerprint(hash);
+  // A cell with the same fingerprint is replaced; otherwise the oldest falls out.
+  unsigned end = find(set, print);
+  if (end == kWays) {
+    end = kWays - 1;
+    size_ += set.cells[end] == 0 ? 1 : 0;
+  }
+  std::memmove(&set.cells[1], &set.cells[0], end * sizeof(set.cells[0]));
+  set.cells[0] = static_cast<std::uint16_t>(print | std::clamp(count, 1U, kMaxCount));
+}
+
+unsigned GhostTable::take(std::uint64_t hash) {
+  if (sets_.empty()) return 0;
+  Set& set = sets_[set_of(hash)];
+  const unsigned at = find(set, fingerprint(hash));
+  if (at == kWays) return 0;
+  const unsigned count = set.cells[at] & kMaxCount;
+  std::memmove(&set.cells[at], &set.cells[at + 1], (kWays - 1 - at) * sizeof(set.cells[0]));
+  set.cells[kWays - 1] = 0;
+  --size_;
+  return count;
+}
+
+}  // namespace reprise::eviction
