@@ -339,6 +339,11 @@ void MemoryCache::add_stats(CacheStats& stats) const {
 }
 
 void Pins::append(Pins&& other) {
+  if (other.empty()) return;
+  if (blocks_.empty()) {
+    *this = std::move(other);
+    return;
+  }
   blocks_.insert(blocks_.end(), other.blocks_.begin(), other.blocks_.end());
   other.blocks_.clear();
 }

@@ -43,6 +43,10 @@ struct MemoryCacheOptions {
 struct Outflow {
   Pins evicted;  ///< No longer resident; freed when released.
   Pins hot;      ///< Resident, marked outbound.
+  void append(Outflow other) {
+    evicted.append(std::move(other.evicted));
+    hot.append(std::move(other.hot));
+  }
 };
 
 /// What became of one block offered to `admit`.
@@ -95,6 +99,8 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   [[nodiscard]] BlockId id(const PinnedBlock& block) const;
   /// The payload's checksum, computed now if it was not yet. The block must be pinned and complete.
   [[nodiscard]] std::uint64_t checksum_of(const PinnedBlock& block);
+  /// For a block in transit, which is never published.
+  void set_checksum(const PinnedBlock& block, std::uint64_t checksum) { entries_[block.slot].checksum = checksum; }
 
   /// Adds one count to a block that is pinned already.
   void repin(const PinnedBlock& block) { entries_[block.slot].state.fetch_add(1, std::memory_order_relaxed); }

@@ -50,6 +50,8 @@ class Pins {
 
   /// Takes over a count that is already held on the block.
   void adopt(const PinnedBlock& block) { blocks_.push_back(block); }
+  /// Puts a held block into an empty place.
+  void fill(std::size_t i, const PinnedBlock& block) { blocks_[i] = block; }
   void reserve(std::size_t n) { blocks_.reserve(n); }
   /// Moves the blocks of `other`, of the same cache, to the end of this set.
   void append(Pins&& other);
