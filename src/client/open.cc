@@ -21,7 +21,8 @@ Result<std::unique_ptr<Cache>> open_embedded(const CacheOptions& options, const 
   PolicyConfig config;
   config.horizon_blocks = options.policy_horizon_blocks;
   config.salt = options.policy_salt != 0 ? options.policy_salt : std::random_device{}();
-  const PolicyRegistry policies = extensions.policies != nullptr ? *extensions.policies : PolicyRegistry::with_builtins();
+  const PolicyRegistry policies =
+      extensions.policies != nullptr ? *extensions.policies : PolicyRegistry::with_builtins();
   auto policy = policies.make(options.l1_policy, config);
   if (!policy) return std::unexpected(Error{policy.error().code, "l1.policy: " + policy.error().message});
   std::unique_ptr<Store> store;

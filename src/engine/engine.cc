@@ -46,7 +46,8 @@ Result<void> check_options(const CacheOptions& options) {
   if (!options.l2_url.empty()) {
     if (options.l2_queue_bytes == 0) return fail(ErrorCode::kConfig, "l2.queue-bytes is 0: nothing could reach L2");
     if (options.l2_threads == 0 || options.l2_threads > 256) {
-      return fail(ErrorCode::kConfig, "l2.threads is " + std::to_string(options.l2_threads) + "; the range is 1 to 256");
+      return fail(ErrorCode::kConfig,
+                  "l2.threads is " + std::to_string(options.l2_threads) + "; the range is 1 to 256");
     }
     if (options.l2_timeout <= std::chrono::milliseconds::zero()) {
       return fail(ErrorCode::kConfig, "l2.timeout must be above 0 ms");
@@ -110,9 +111,13 @@ Result<std::size_t> Engine::erase(std::span<const Chain> chains, Deadline deadli
   return erased;
 }
 
-Result<Lease> Engine::attach(const LeaseToken& token) { return leases_->attach(token); }
+Result<Lease> Engine::attach(const LeaseToken& token) {
+  return leases_->attach(token);
+}
 
-Result<bool> Engine::flush(Deadline deadline) { return ingest_ ? ingest_->flush(deadline) : true; }
+Result<bool> Engine::flush(Deadline deadline) {
+  return ingest_ ? ingest_->flush(deadline) : true;
+}
 
 CacheStats Engine::stats() const {
   constexpr auto kRelaxed = std::memory_order_relaxed;

@@ -258,7 +258,8 @@ Result<Match> Engine::match(std::span<const Chain> chains, Deadline deadline) {
   match.blocks = common_run(presences);
   for (std::size_t c = 0; c < chains.size(); ++c) {
     const NeededBlocks needed = needed_blocks(chains[c].rule, match.blocks);
-    for (std::size_t i = needed.first; i < needed.last; ++i) ++(found.chains[c].in_l1[i] ? match.from_l1 : match.from_l2);
+    for (std::size_t i = needed.first; i < needed.last; ++i)
+      ++(found.chains[c].in_l1[i] ? match.from_l1 : match.from_l2);
   }
   if (match.blocks < found.length) {
     match.reason = found.l2 != Reason::kNone ? found.l2 : (hole_behind(presences, 0) ? Reason::kHole : Reason::kMiss);
@@ -299,7 +300,8 @@ Result<Match> Engine::get(std::span<const Chain> chains, std::size_t from, std::
       }
     }
     MatchRule rule = chain.rule;
-    if (rule.kind == MatchRule::Kind::kExact) rule.arg = rule.arg >= from ? rule.arg - static_cast<std::uint32_t>(from) : 0;
+    if (rule.kind == MatchRule::Kind::kExact)
+      rule.arg = rule.arg >= from ? rule.arg - static_cast<std::uint32_t>(from) : 0;
     parts.emplace_back(*chain.ns, chain.keys.subspan(from, each), rule);
   }
   if (each == 0) return Match{};

@@ -70,8 +70,12 @@ IngestQueue::~IngestQueue() {
   for (const Item& item : rest) queue_->end(item, false);
 }
 
-std::size_t IngestQueue::offer_resident(Pins outbound) { return offer(std::move(outbound), true); }
-std::size_t IngestQueue::offer_transit(Pins blocks) { return offer(std::move(blocks), false); }
+std::size_t IngestQueue::offer_resident(Pins outbound) {
+  return offer(std::move(outbound), true);
+}
+std::size_t IngestQueue::offer_transit(Pins blocks) {
+  return offer(std::move(blocks), false);
+}
 
 std::size_t IngestQueue::offer(Pins blocks, bool resident) {
   std::vector<Item> refused;
@@ -124,7 +128,8 @@ void IngestQueue::drain(const std::shared_ptr<Queue>& queue) {
       }
     }
     for (const Item& item : batch) {
-      ops.push_back({item.id, {item.block.data, item.block.bytes}, queue->cache->checksum_of(item.block), Reason::kNone});
+      ops.push_back(
+          {item.id, {item.block.data, item.block.bytes}, queue->cache->checksum_of(item.block), Reason::kNone});
     }
     queue->store->write(ops, Deadline::after(kWriteDeadline));
     {

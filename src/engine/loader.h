@@ -58,7 +58,7 @@ class Loader {
   const std::shared_ptr<MemoryCache> cache_;  // likewise
   const Clock& clock_;
   const Duration longest_wait_;
-  const std::shared_ptr<Health> health_;      // likewise
+  const std::shared_ptr<Health> health_;  // likewise
   IoThreads threads_;
 };
 

@@ -23,7 +23,9 @@ Reason reason_of(Fate fate) {
 
 }  // namespace
 
-bool Engine::takes_declined() const { return ingest_ && options_.l2_ingest != Ingest::kHot; }
+bool Engine::takes_declined() const {
+  return ingest_ && options_.l2_ingest != Ingest::kHot;
+}
 
 void Engine::pass_on(Outflow out) {
   if (!ingest_) return;
@@ -194,8 +196,8 @@ class Engine::Filling final : public Reservation::Body {
 Result<Reservation> Engine::reserve(const Chain& chain, std::size_t from, Deadline) {
   if (auto ok = check_chains(std::span(&chain, 1)); !ok) return std::unexpected(ok.error());
   if (from > chain.size()) {
-    return fail(ErrorCode::kInvalid, "block " + std::to_string(from) + " is beyond a chain of " +
-                                         std::to_string(chain.size()));
+    return fail(ErrorCode::kInvalid,
+                "block " + std::to_string(from) + " is beyond a chain of " + std::to_string(chain.size()));
   }
   leases_->expire_due();
   return Reservation(std::make_unique<Filling>(*this, chain, from));

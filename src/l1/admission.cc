@@ -139,13 +139,13 @@ void MemoryCache::evict(BlockSlot slot, Outflow& out) {
 
 struct MemoryCache::Batch {
   const Namespace& ns;
-  std::span<const BlockKey> keys;       // the whole chain
-  std::size_t from, to;                 // what this batch offers
+  std::span<const BlockKey> keys;  // the whole chain
+  std::size_t from, to;            // what this batch offers
   bool rooted;
-  std::vector<BlockSlot>& parents;      // resident, contiguous up to `from`
-  std::span<Fate> fates;                // of [from, to)
-  std::vector<BlockSlot> slots;         // of [from, to); kNoSlot where not admitted
-  std::vector<bool> hot;                // of [from, to), with keep_hot
+  std::vector<BlockSlot>& parents;  // resident, contiguous up to `from`
+  std::span<Fate> fates;            // of [from, to)
+  std::vector<BlockSlot> slots;     // of [from, to); kNoSlot where not admitted
+  std::vector<bool> hot;            // of [from, to), with keep_hot
   Outflow& out;
 };
 
@@ -167,7 +167,8 @@ Admission MemoryCache::admit(const Namespace& ns, std::span<const BlockKey> keys
   }
   for (std::size_t at = from; at < to;) {
     const std::size_t end = std::min(to, at + kBatch);
-    Batch batch{ns, keys, at, end, rooted, parents, std::span(result.fates).subspan(at - from, end - at), {}, {}, result.out};
+    Batch batch{ns, keys, at,        end, rooted, parents, std::span(result.fates).subspan(at - from, end - at),
+                {}, {},   result.out};
     batch.slots.assign(end - at, kNoSlot);
     batch.hot.assign(end - at, false);
     result.filling.reserve(result.filling.size() + (end - at));

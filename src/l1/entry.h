@@ -21,10 +21,10 @@ inline constexpr std::uint32_t kClaimed = 1U << 30;      // being moved: look ag
 inline constexpr std::uint32_t kAside = 1U << 29;        // the policy set it aside: restore when the last count goes
 inline constexpr std::uint32_t kDoomed = 1U << 28;       // not in the index: free when the last count goes
 inline constexpr std::uint32_t kQueued = 1U << 27;       // on the stack of entries with something left to do
-inline constexpr std::uint32_t kOutbound = 1U << 26;     // one of the counts is the write to L2; does not hinder eviction
-inline constexpr std::uint32_t kFilling = 1U << 25;      // admitted, not complete yet
-inline constexpr std::uint32_t kSaved = 1U << 24;        // L2 has a copy
-inline constexpr std::uint32_t kNewcomer = 1U << 23;     // offered to the policy, which may still decline it
+inline constexpr std::uint32_t kOutbound = 1U << 26;  // one of the counts is the write to L2; does not hinder eviction
+inline constexpr std::uint32_t kFilling = 1U << 25;   // admitted, not complete yet
+inline constexpr std::uint32_t kSaved = 1U << 24;     // L2 has a copy
+inline constexpr std::uint32_t kNewcomer = 1U << 23;  // offered to the policy, which may still decline it
 }  // namespace entry_state
 
 struct alignas(64) BlockEntry {

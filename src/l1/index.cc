@@ -4,7 +4,9 @@ namespace reprise {
 namespace {
 
 // 75 % of the cells used: few buckets overflow, so nearly every search reads one line.
-constexpr std::uint64_t buckets_for(std::uint64_t entries) { return entries * 4 / 21 + 1; }
+constexpr std::uint64_t buckets_for(std::uint64_t entries) {
+  return entries * 4 / 21 + 1;
+}
 
 }  // namespace
 

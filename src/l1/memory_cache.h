@@ -29,14 +29,14 @@
 namespace reprise {
 
 struct MemoryCacheOptions {
-  std::uint64_t capacity = 0;         ///< Payload bytes resident at most.
-  std::uint64_t transit_bytes = 0;    ///< Payload bytes beyond that for blocks on their way to or from L2.
-  std::uint32_t alignment = 64;       ///< Blocks start at multiples of this (4096 where disk reads into them).
+  std::uint64_t capacity = 0;       ///< Payload bytes resident at most.
+  std::uint64_t transit_bytes = 0;  ///< Payload bytes beyond that for blocks on their way to or from L2.
+  std::uint32_t alignment = 64;     ///< Blocks start at multiples of this (4096 where disk reads into them).
   Memory memory = Memory::kAnonymous;
   bool huge_pages = true;
   bool populate = true;
-  bool keep_evicted = false;          ///< Return evicted blocks for the engine to save.
-  bool keep_hot = false;              ///< Return blocks that became hot.
+  bool keep_evicted = false;  ///< Return evicted blocks for the engine to save.
+  bool keep_hot = false;      ///< Return blocks that became hot.
 };
 
 /// What a call moved out, for the engine to save to L2.
@@ -129,13 +129,13 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   void push_leftover(BlockSlot slot);
 
   // Under mutex_.
-  void settle();                 // applies queued touches and leftovers
+  void settle();  // applies queued touches and leftovers
   void apply_touches();
   void apply_leftovers();
   BlockSlot find(const NamespaceId& ns, const BlockKey& key, std::uint64_t hash);
   BlockSlot new_entry(const NamespaceId& ns, const BlockKey& key, std::uint32_t bytes);
   void free_entry(BlockSlot slot);
-  void unlink(BlockSlot slot);   // out of the index; no longer visible
+  void unlink(BlockSlot slot);  // out of the index; no longer visible
   void evict(BlockSlot slot, Outflow& out);
   void grow_tables(std::uint64_t block_bytes, std::size_t newcomers);
   void collect_hot(Outflow& out);
@@ -165,7 +165,7 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   SlabAllocator slabs_;
   BlockSlot free_head_ = kNoSlot;
   std::uint64_t free_entries_ = 0;
-  BlockSlot entries_used_ = 0;    // high-water mark
+  BlockSlot entries_used_ = 0;     // high-water mark
   std::uint64_t table_slots_ = 0;  // what policy and index were told
   std::uint64_t used_bytes_ = 0;
   std::uint64_t resident_ = 0;

@@ -28,7 +28,8 @@ class Pins {
   Pins() = default;
   explicit Pins(std::shared_ptr<MemoryCache> cache) : cache_(std::move(cache)) {}
   ~Pins() { release(); }
-  Pins(Pins&& other) noexcept : cache_(std::move(other.cache_)), blocks_(std::move(other.blocks_)), given_back_(other.given_back_) {
+  Pins(Pins&& other) noexcept
+      : cache_(std::move(other.cache_)), blocks_(std::move(other.blocks_)), given_back_(other.given_back_) {
     other.blocks_.clear();
   }
   Pins& operator=(Pins&& other) noexcept {
