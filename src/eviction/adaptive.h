@@ -1,9 +1,10 @@
-// `adaptive`: class and age (CAGE). Keeps the blocks with the best expected hits per time kept, learnt from the traffic.
+// `adaptive`: class and age (CAGE). Keeps the blocks with the best expected hits per time kept, learnt from the
+// traffic.
 //
 // A block is judged by how often it was seen (its class, counting what ghosts remember) and how long ago. Only leaves,
-// resident blocks without a resident child, may go, so no chain gets a hole; each class keeps its leaves in order of age,
-// and the oldest and the youngest of each class are the candidates. A newcomer with the lowest index goes at once: it is
-// declined. docs/policies.md tells the whole story. Not thread-safe.
+// resident blocks without a resident child, may go, so no chain gets a hole; each class keeps its leaves in order of
+// age, and the oldest and the youngest of each class are the candidates. A newcomer with the lowest index goes at once:
+// it is declined. docs/policies.md tells the whole story. Not thread-safe.
 //
 // Invariants (broken_invariant() checks them):
 //  1. a resident block's parent is resident, unless it was remove()d: then the block counts as a root;
@@ -50,7 +51,7 @@ class AdaptivePolicy final : public EvictionPolicy {
   static constexpr unsigned kHotCount = 2;
   static constexpr unsigned kAgeBits = 45;
   static constexpr std::uint64_t kMaxChildren = (1U << 24) - 1;
-  static constexpr std::uint64_t kGhostsPerBlock = 16;
+  static constexpr std::uint64_t kGhostsPerBlock = 4;
   static constexpr std::uint64_t kHorizonPerBlock = 8;
 
   struct Node {

@@ -1,7 +1,7 @@
 // A doubly linked list of slots ordered by age, threaded through nodes that live in somebody's array.
 //
-// The list owns nothing: callers pass the node array to every call. A node has members `older` and `younger` (slots) and
-// `age(now)`, which is all the list needs to put a node back where it belongs. Not thread-safe.
+// The list owns nothing: callers pass the node array to every call. A node has members `older` and `younger` (slots)
+// and `age(now)`, which is all the list needs to put a node back where it belongs. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,9 @@ namespace reprise::eviction {
 template <typename Node>
 class AgeList {
  public:
-  /// Longest search for a place. Far beyond what is needed in practice (less than one step on average), and short enough
-  /// to bound the time under the caller's lock. A node that needs more lands at the bound, slightly out of order.
+  /// Longest search for a place. Far beyond what is needed in practice (less than one step on average), and short
+  /// enough to bound the time under the caller's lock. A node that needs more lands at the bound, slightly out of
+  /// order.
   static constexpr int kMaxSteps = 1024;
 
   [[nodiscard]] BlockSlot oldest() const { return oldest_; }

@@ -10,22 +10,20 @@ void GhostTable::reset(std::uint64_t ghosts) {
   size_ = 0;
 }
 
-// The position of a cell with this fingerprint, kWays if there is none. No early exit: the compiler compares the whole
-// line with a few vector instructions.
-unsigned GhostTable::find(const Set& set, std::uint16_t print) {
-  unsigned found = 0;
+// The position of a cell with this fingerprint, kWays if there is none.
+unsigned GhostTable::find(const Set& set, std::uint32_t print) {
   for (unsigned i = 0; i < kWays; ++i) {
-    const std::uint16_t cell = set.cells[i];
-    const bool same = ((cell ^ print) & ~std::uint16_t{kMaxCount}) == 0 && cell != 0;
-    found |= static_cast<unsigned>(same) << i;
+    // Off by 1..kMaxCount, the count, if it is the same fingerprint.
+    const std::uint32_t count = set.cells[i] - print;
+    if (count - 1 < kMaxCount) return i;
   }
-  return found == 0 ? kWays : static_cast<unsigned>(__builtin_ctz(found));
+  return kWays;
 }
 
 void GhostTable::remember(std::uint64_t hash, unsigned count) {
   if (sets_.empty()) return;
   Set& set = sets_[set_of(hash)];
-  const std::uint16_t print = fingerprint(hash);
+  const std::uint32_t print = fingerprint(hash);
   // A cell with the same fingerprint is replaced; otherwise the oldest falls out.
   unsigned end = find(set, print);
   if (end == kWays) {
@@ -33,7 +31,7 @@ void GhostTable::remember(std::uint64_t hash, unsigned count) {
     size_ += set.cells[end] == 0 ? 1 : 0;
   }
   std::memmove(&set.cells[1], &set.cells[0], end * sizeof(set.cells[0]));
-  set.cells[0] = static_cast<std::uint16_t>(print | std::clamp(count, 1U, kMaxCount));
+  set.cells[0] = print | std::clamp(count, 1U, kMaxCount);
 }
 
 unsigned GhostTable::take(std::uint64_t hash) {

@@ -1,5 +1,5 @@
-// The policies that come with Reprise, by factory. PolicyRegistry::with_builtins() names them; docs/policies.md describes
-// them. Each object is one EvictionPolicy: called by one thread at a time, owner of all its state.
+// The policies that come with Reprise, by factory. PolicyRegistry::with_builtins() names them; docs/policies.md
+// describes them. Each object is one EvictionPolicy: called by one thread at a time, owner of all its state.
 #pragma once
 
 #include <memory>

@@ -14,7 +14,9 @@ std::uint64_t mix(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-double width_of(unsigned bucket) { return bucket == 0 ? 16.0 : std::ldexp(1.0, static_cast<int>(bucket) + 3); }
+double width_of(unsigned bucket) {
+  return bucket == 0 ? 16.0 : std::ldexp(1.0, static_cast<int>(bucket) + 3);
+}
 
 }  // namespace
 
@@ -44,7 +46,8 @@ void ReuseModel::sample(std::uint64_t mixed, unsigned cls, std::uint64_t now) {
   sample.used = 1;
 }
 
-// How many followed intervals reached the middle of each bucket: all that ended or stand later, and half of those within.
+// How many followed intervals reached the middle of each bucket: all that ended or stand later, and half of those
+// within.
 ReuseModel::Table ReuseModel::at_risk(std::uint64_t now) const {
   std::array<std::array<std::uint32_t, kBuckets>, kClasses> open{};
   for (const Sample& sample : samples_) open[sample.cls][bucket_of(now - sample.last)] += sample.used;

@@ -1,10 +1,10 @@
 // What `adaptive` believes about reuse: for a block used so many times and so long ago, what is it worth to keep it?
 //
-// A fixed sample of keys (chosen by hash and salt) is followed whether or not the blocks are resident, so the model never
-// depends on what was evicted. Intervals between touches, ended (hits), abandoned (cut) and open, feed a Kaplan-Meier
-// estimate of the chance of a hit per octave of age and class of count; the index is the best ratio of expected hits to
-// expected time kept over all lengths of keeping on (Gittins). Time is counted in blocks touched. Fixed size (about
-// 256 KiB), no randomness beyond the salt, not thread-safe; owned by one policy.
+// A fixed sample of keys (chosen by hash and salt) is followed whether or not the blocks are resident, so the model
+// never depends on what was evicted. Intervals between touches, ended (hits), abandoned (cut) and open, feed a
+// Kaplan-Meier estimate of the chance of a hit per octave of age and class of count; the index is the best ratio of
+// expected hits to expected time kept over all lengths of keeping on (Gittins). Time is counted in blocks touched.
+// Fixed size (about 256 KiB), no randomness beyond the salt, not thread-safe; owned by one policy.
 #pragma once
 
 #include <array>
@@ -21,7 +21,9 @@ class ReuseModel {
 
   explicit ReuseModel(std::uint64_t salt);
 
-  [[nodiscard]] static unsigned class_of(unsigned count) { return count < 3 ? (count < 2 ? 0 : 1) : (count < 5 ? 2 : 3); }
+  [[nodiscard]] static unsigned class_of(unsigned count) {
+    return count < 3 ? (count < 2 ? 0 : 1) : (count < 5 ? 2 : 3);
+  }
   [[nodiscard]] static unsigned bucket_of(std::uint64_t age) {
     const unsigned octave = static_cast<unsigned>(std::bit_width(age | 15U)) - 4U;
     return octave < kBuckets ? octave : kBuckets - 1;

@@ -141,7 +141,8 @@ Result<ReplayResult> replay(std::span<const Request> requests, const ReplayOptio
   PolicyConfig config;
   config.slots = static_cast<std::uint32_t>(slots);
   config.capacity_blocks = capacity;
-  config.horizon_blocks = options.horizon_blocks != 0 ? options.horizon_blocks : kTokensOfHorizon / options.block_tokens;
+  config.horizon_blocks =
+      options.horizon_blocks != 0 ? options.horizon_blocks : kTokensOfHorizon / options.block_tokens;
   config.salt = options.salt;
   const auto policy = registry.make(options.policy, config);
   if (!policy) return std::unexpected(policy.error());

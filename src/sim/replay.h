@@ -1,7 +1,7 @@
 // Policy-only replay: what share of a trace's blocks a policy would find at a capacity, without moving a byte.
 //
-// Each request is one acquire of its leading resident blocks and one put of the rest, driving the EvictionPolicy exactly
-// as the memory cache does for one caller. A replay owns all it uses; several may run on several threads.
+// Each request is one acquire of its leading resident blocks and one put of the rest, driving the EvictionPolicy
+// exactly as the memory cache does for one caller. A replay owns all it uses; several may run on several threads.
 #pragma once
 
 #include <cstdint>

@@ -159,6 +159,8 @@ std::vector<Request> drift(std::uint64_t seed) {
   return requests;
 }
 
-std::span<const Workload> workloads() { return kWorkloads; }
+std::span<const Workload> workloads() {
+  return kWorkloads;
+}
 
 }  // namespace reprise::sim

@@ -1,7 +1,7 @@
 // Generated workloads: traffic of a known shape, to see where a policy is strong or weak.
 //
-// A generator is a pure function of its seed: the same requests on every machine. Sizes are part of the workload, and so
-// are the capacities it is interesting at. Pure functions; any thread.
+// A generator is a pure function of its seed: the same requests on every machine. Sizes are part of the workload, and
+// so are the capacities it is interesting at. Pure functions; any thread.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ namespace reprise::sim {
 
 inline constexpr std::uint32_t kWorkloadBlockTokens = 512;
 
-/// A hot set of 200 prompts of 10 blocks, each time with 2 fresh blocks behind, and as many scans of 12 blocks that never
-/// come back. 20,000 requests, 240,000 block references.
+/// A hot set of 200 prompts of 10 blocks, each time with 2 fresh blocks behind, and as many scans of 12 blocks that
+/// never come back. 20,000 requests, 240,000 block references.
 [[nodiscard]] std::vector<Request> scan_and_hot_set(std::uint64_t seed);
 
 /// 1,000 prompts of about 10 blocks each, visited in the same order 25 times: LRU's worst case below 10,000 blocks.
