@@ -2,7 +2,7 @@
 #
 # One shared library rather than a static archive per room: whoever links it needs our headers and the C++ library
 # only, not OpenSSL, spdlog, xxHash and liburing with matching versions; and none of their symbols, which an engine may
-# carry in other versions, leaves it (cmake/exports.map). docs/decisions/0008-dependencies.md has the rest.
+# carry in other versions, leaves it (cmake/exports.map). docs/decisions/0009-one-shared-library.md has the rest.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 

@@ -20,7 +20,7 @@ class RunSteps(TreeTest):
         self.write("table", table)
         done = subprocess.run([sys.executable, "-B", os.path.join(ROOT, "scripts", "run_steps"), f"{self.root}/table"],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-                              env={**os.environ, "REPRISE_LOGS": f"{self.root}/logs"})
+                              env={**os.environ, "DEV_LOGS": f"{self.root}/logs"})
         return done.returncode, done.stdout.splitlines()
 
     def test_adds_up(self):
