@@ -30,10 +30,10 @@
 namespace reprise::bench {
 
 struct Options {
-  bool quick = false;     ///< Smoke test: drivers shrink their sizes, no verdicts are given.
-  std::size_t pairs = 9;  ///< Pairs a case; 2 with --quick unless given.
-  std::string filter;     ///< Regular expression (ECMAScript, searched) on the case's name; "" = all.
-  std::string json;       ///< File for the JSON object; "" = none, "-" = standard output instead of the table.
+  bool quick = false;       ///< Smoke test: drivers shrink their sizes, no verdicts are given.
+  std::size_t pairs = 9;    ///< Pairs a case; 2 with --quick unless given.
+  std::string filter = {};  ///< Regular expression (ECMAScript, searched) on the case's name; "" = all.
+  std::string json = {};    ///< File for the JSON object; "" = none, "-" = standard output instead of the table.
 };
 
 /// A driver's own option, e.g. {"--dir", "where the files go", &dir}. `*value` holds the default and is overwritten.
@@ -52,14 +52,14 @@ int usage_error(const Error& error);
 
 /// What one run of ours or of the limit measured.
 struct Sample {
-  double value = 0;                ///< In the case's unit.
-  std::vector<double> latency_us;  ///< Of single operations; p50 and p99 are taken over all of ours. May be empty.
+  double value = 0;                     ///< In the case's unit.
+  std::vector<double> latency_us = {};  ///< Of single operations; p50 and p99 are taken over all of ours. May be empty.
 };
 
 /// One row of the table. `ours` and `limit` take as long as they need for a steady figure (0.1-3 s is usual).
 struct Case {
-  std::string name;
-  std::string unit;
+  std::string name = {};
+  std::string unit = {};
   std::function<Result<Sample>()> ours;
   std::function<Result<Sample>()> limit = {};  ///< Empty: no limit; ratio and A/A stay empty.
   Goal goal = {};
@@ -69,14 +69,14 @@ struct Case {
 };
 
 struct Row {
-  std::string name;
-  std::string unit;
-  Goal goal;
-  Summary summary;
-  std::vector<Pair> pairs;
+  std::string name = {};
+  std::string unit = {};
+  Goal goal = {};
+  Summary summary = {};
+  std::vector<Pair> pairs = {};
   double p50_us = 0, p99_us = 0;  ///< 0 where no latencies were given.
-  std::optional<bool> holds;
-  std::string error;  ///< Not empty: the case failed and has no figures.
+  std::optional<bool> holds = {};
+  std::string error = {};  ///< Not empty: the case failed and has no figures.
 };
 
 class Harness {

@@ -29,16 +29,16 @@ struct Goal {
 /// One adjacent pair, with the limit's second run beside its first. Absent where the case has no limit.
 struct Pair {
   double ours = 0;
-  std::optional<double> limit;
-  std::optional<double> limit_again;
+  std::optional<double> limit = {};
+  std::optional<double> limit_again = {};
   bool ours_first = true;
 };
 
 struct Summary {
-  double value = 0;                       ///< Median of ours.
-  std::optional<double> limit;            ///< Median of the limit's first runs.
-  std::optional<double> ratio;            ///< Median of ours / limit, pair by pair.
-  std::optional<double> aa_low, aa_high;  ///< Quartiles of the limit against itself.
+  double value = 0;                                 ///< Median of ours.
+  std::optional<double> limit = {};                 ///< Median of the limit's first runs.
+  std::optional<double> ratio;                      ///< Median of ours / limit, pair by pair.
+  std::optional<double> aa_low = {}, aa_high = {};  ///< Quartiles of the limit against itself.
 };
 
 /// The q-quantile of `values` (any order), interpolated between neighbours. 0 when empty.
