@@ -37,7 +37,7 @@ struct Pair {
 struct Summary {
   double value = 0;                                 ///< Median of ours.
   std::optional<double> limit = {};                 ///< Median of the limit's first runs.
-  std::optional<double> ratio;                      ///< Median of ours / limit, pair by pair.
+  std::optional<double> ratio = {};                 ///< Median of ours / limit, pair by pair.
   std::optional<double> aa_low = {}, aa_high = {};  ///< Quartiles of the limit against itself.
 };
 
