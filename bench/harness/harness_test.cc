@@ -5,6 +5,7 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "bench/harness/report.h"
 
@@ -142,6 +143,15 @@ TEST(Report, TableShowsAMissedBar) {
   Row row{.name = "c", .unit = "us", .goal = Goal::value_at_most(2)};
   row.holds = false;
   EXPECT_THAT(to_table(Report{"n", {}, false, {}, {row}}), HasSubstr("MISSED"));
+}
+
+TEST(Random, NeighbouringSeedsShareNothing) {
+  std::set<std::uint64_t> seen;
+  for (std::uint64_t seed : {0ULL, 1ULL, 2ULL, 0x9E3779B97F4A7C15ULL}) {
+    Random random(seed);
+    for (int i = 0; i < 100; ++i) seen.insert(random.next());
+  }
+  EXPECT_EQ(seen.size(), 400u);
 }
 
 TEST(Options, ReadsTheCommonAndTheDriversOwn) {
