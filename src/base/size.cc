@@ -53,10 +53,9 @@ std::optional<Scaled> parse_scaled(std::string_view text, const std::array<Unit,
     if (c == '.' && !fraction) {
       fraction = true;
     } else if (c >= '0' && c <= '9') {
-      if (mantissa > (std::numeric_limits<std::uint64_t>::max() - 9) / 10) return std::nullopt;
+      if (++digits > 18) return std::nullopt;  // keeps mantissa and divisor within 64 bits
       mantissa = mantissa * 10 + static_cast<std::uint64_t>(c - '0');
       if (fraction) divisor *= 10;
-      ++digits;
     } else {
       break;
     }

@@ -15,8 +15,9 @@ TEST(Size, ReadsWhatPeopleWrite) {
 }
 
 TEST(Size, RefusesTheRest) {
-  for (const char* text : {"", "KiB", "4KB", "4K", "-1", "1.", ".", "1.2.3KiB", "0.3B", "4 KiB x", "0x10", "1e3",
-                           "99999999999999999999", "9999999999TiB"}) {
+  for (const char* text :
+       {"", "KiB", "4KB", "4K", "-1", "1.", ".", "1.2.3KiB", "0.3B", "4 KiB x", "0x10", "1e3", "99999999999999999999",
+        "0.0000000000000000000000000000000000000000000000000000000000000000000", "9999999999TiB"}) {
     EXPECT_FALSE(parse_size(text).has_value()) << text;
   }
 }
