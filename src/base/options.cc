@@ -5,7 +5,7 @@
 #include <charconv>
 #include <type_traits>
 
-#include "base/size.h"
+#include "base/options_values.h"
 
 namespace reprise {
 namespace {
@@ -116,11 +116,11 @@ std::unexpected<Error> bad(std::string_view where, std::string_view text, const 
 Result<std::uint64_t> parse_number(const OptionSpec& spec, std::string_view text, std::string_view where) {
   std::uint64_t value = 0;
   if (spec.type == OptionType::kSize) {
-    const auto size = parse_size(text);
+    const auto size = read_size(text);
     if (!size) return fail(ErrorCode::kConfig, std::string(where) + ": " + size.error().message);
     value = *size;
   } else if (spec.type == OptionType::kDuration) {
-    const auto span = parse_duration(text);
+    const auto span = read_duration(text);
     if (!span) return fail(ErrorCode::kConfig, std::string(where) + ": " + span.error().message);
     value = static_cast<std::uint64_t>(span->count());
   } else {
@@ -165,8 +165,8 @@ std::string OptionSpec::environment() const {
 
 std::string OptionSpec::range() const {
   const auto show = [this](std::uint64_t n) {
-    if (type == OptionType::kSize) return format_size(n);
-    if (type == OptionType::kDuration) return format_duration(std::chrono::milliseconds(n));
+    if (type == OptionType::kSize) return size_text(n);
+    if (type == OptionType::kDuration) return duration_text(std::chrono::milliseconds(n));
     return std::to_string(n);
   };
   if (type == OptionType::kBool) return "true or false";
@@ -229,9 +229,9 @@ std::string option_text(const OptionSpec& spec, const CacheOptions& from) {
         } else if constexpr (std::is_enum_v<Value>) {
           return std::string(split_choices(spec.choices).at(static_cast<std::size_t>(from.*field)));
         } else if constexpr (std::is_same_v<Value, std::chrono::milliseconds>) {
-          return format_duration(from.*field);
+          return duration_text(from.*field);
         } else {
-          return spec.type == OptionType::kSize ? format_size(from.*field) : std::to_string(from.*field);
+          return spec.type == OptionType::kSize ? size_text(from.*field) : std::to_string(from.*field);
         }
       },
       spec.field);

@@ -27,7 +27,7 @@ ingest = "HOT"
 Unknown keys and unknown `REPRISE_*` variables are reported, never silently ignored. Programs set the same values in
 `reprise::CacheOptions`.
 
-Sizes are bytes or have a unit of 1024: `4096`, `256KiB`, `1.5GiB`. Durations have a unit: `500ms`, `2s`, `3min`, `1h`.
+Sizes are bytes or have a unit: `4096`, `256KiB`, `1.5GiB` (powers of 1024), `2GB` (powers of 1000). Durations have a unit: `500ms`, `2s`, `3min`, `1h`.
 Two more variables: `REPRISE_CONFIG` names the TOML file; `REPRISE_LOG` is the log level on stderr (`error`, `warn`,
 `info`, `debug`; default `warn`).
 )";

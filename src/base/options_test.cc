@@ -75,7 +75,7 @@ TEST(SetOption, NamesTheOptionAndTheLimit) {
   EXPECT_THAT(refuse("l2.threads", "0"), AllOf(HasSubstr("--l2-threads"), HasSubstr("'0'"), HasSubstr("1 to 256")));
   EXPECT_THAT(refuse("l2.threads", "two"), HasSubstr("whole number"));
   EXPECT_THAT(refuse("l2.threads", "-1"), HasSubstr("whole number"));
-  EXPECT_THAT(refuse("l1.capacity", "4GB"), AllOf(HasSubstr("--l1-capacity"), HasSubstr("4GB")));
+  EXPECT_THAT(refuse("l1.capacity", "4G"), AllOf(HasSubstr("--l1-capacity"), HasSubstr("4G")));
   EXPECT_THAT(refuse("l1.capacity", "65TiB"), HasSubstr("64TiB"));
   EXPECT_THAT(refuse("lease.ttl", "5"), HasSubstr("duration"));
   EXPECT_THAT(refuse("l2.ingest", "SOME"), HasSubstr("ALL, HOT or EVICTED"));

@@ -1,4 +1,4 @@
-#include "base/size.h"
+#include "base/options_values.h"
 
 #include <array>
 #include <cctype>
@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <optional>
+#include <span>
 
 namespace reprise {
 namespace {
@@ -18,6 +19,9 @@ struct Unit {
 
 constexpr std::array<Unit, 5> kSizeUnits{
     {{"TiB", 1ULL << 40}, {"GiB", 1ULL << 30}, {"MiB", 1ULL << 20}, {"KiB", 1ULL << 10}, {"B", 1}}};
+// Read, never written.
+constexpr std::array<Unit, 4> kDecimalUnits{
+    {{"TB", 1'000'000'000'000}, {"GB", 1'000'000'000}, {"MB", 1'000'000}, {"KB", 1'000}}};
 constexpr std::array<Unit, 4> kTimeUnits{{{"h", 3'600'000}, {"min", 60'000}, {"s", 1'000}, {"ms", 1}}};
 
 bool same_ignoring_case(std::string_view a, std::string_view b) {
@@ -41,7 +45,8 @@ struct Scaled {
 
 // A decimal number times a unit, computed exactly: digits and fraction digits are kept as integers.
 template <std::size_t N>
-std::optional<Scaled> parse_scaled(std::string_view text, const std::array<Unit, N>& units) {
+std::optional<Scaled> parse_scaled(std::string_view text, const std::array<Unit, N>& units,
+                                   std::span<const Unit> more = {}) {
   text = trim(text);
   std::uint64_t mantissa = 0;
   std::uint64_t divisor = 1;
@@ -68,6 +73,9 @@ std::optional<Scaled> parse_scaled(std::string_view text, const std::array<Unit,
     for (const Unit& unit : units) {
       if (same_ignoring_case(unit.name, name)) scale = unit.scale;
     }
+    for (const Unit& unit : more) {
+      if (same_ignoring_case(unit.name, name)) scale = unit.scale;
+    }
     if (scale == 0) return std::nullopt;
   }
   std::uint64_t product = 0;
@@ -87,15 +95,15 @@ std::string format_scaled(std::uint64_t value, const std::array<Unit, N>& units)
 
 }  // namespace
 
-Result<std::uint64_t> parse_size(std::string_view text) {
-  const auto parsed = parse_scaled(text, kSizeUnits);
+Result<std::uint64_t> read_size(std::string_view text) {
+  const auto parsed = parse_scaled(text, kSizeUnits, kDecimalUnits);
   if (!parsed || parsed->value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
     return fail(ErrorCode::kInvalid, "'" + std::string(text) + "' is not a size: write e.g. 4096, 256KiB or 1.5GiB");
   }
   return parsed->value;
 }
 
-std::string format_size(std::uint64_t bytes) {
+std::string size_text(std::uint64_t bytes) {
   return format_scaled(bytes, kSizeUnits);
 }
 
@@ -112,7 +120,7 @@ std::string approximate_size(double bytes) {
   return text;
 }
 
-Result<std::chrono::milliseconds> parse_duration(std::string_view text) {
+Result<std::chrono::milliseconds> read_duration(std::string_view text) {
   const auto parsed = parse_scaled(text, kTimeUnits);
   if (!parsed || (!parsed->had_unit && parsed->value != 0) || parsed->value > 3'600'000'000'000ULL) {
     return fail(ErrorCode::kInvalid, "'" + std::string(text) + "' is not a duration: write e.g. 500ms, 2s or 1h");
@@ -120,7 +128,7 @@ Result<std::chrono::milliseconds> parse_duration(std::string_view text) {
   return std::chrono::milliseconds(parsed->value);
 }
 
-std::string format_duration(std::chrono::milliseconds span) {
+std::string duration_text(std::chrono::milliseconds span) {
   return format_scaled(static_cast<std::uint64_t>(span.count()), kTimeUnits);
 }
 
