@@ -3,8 +3,9 @@
 //   kernels_bench [pairs=11] [size ...]
 //
 // Every figure is a ratio of throughputs against memcpy over the same blocks: the median of `pairs` adjacent pairs in
-// both orders, next to memcpy against itself (A/A, with quartiles), which says what this machine can tell apart. "cold"
-// walks a working set of 2 x 192 MiB in a shuffled order, so that neither side is in a cache; "hot" uses one block.
+// both orders, next to memcpy against itself (A/A, with quartiles), which says what this machine can tell apart. A cold
+// side walks 192 MiB in a shuffled order; a hot side is one block used again and again: "cold hot" is a get into a
+// reused buffer, "hot cold" a put of what was just computed.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -33,10 +34,18 @@ struct Arena {
   explicit Arena(int fill) { std::memset(data, fill, kWorkingSet); }
 };
 
-double seconds(const Copy& copy, Arena& to, const Arena& from, std::size_t size,
+struct Mode {
+  const char* name;
+  std::size_t from_stride;  // 0: the same block again and again
+  std::size_t to_stride;
+};
+
+double seconds(const Copy& copy, Arena& to, const Arena& from, std::size_t size, const Mode& mode,
                const std::vector<std::size_t>& order) {
   const auto start = std::chrono::steady_clock::now();
-  for (const std::size_t block : order) copy(to.data + block * size, from.data + block * size, size);
+  for (const std::size_t block : order) {
+    copy(to.data + block * mode.to_stride * size, from.data + block * mode.from_stride * size, size);
+  }
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
@@ -60,14 +69,12 @@ int main(int argc, char** argv) {
   std::size_t count = 0;
   const KernelSet* const* sets = reprise::kernels::supported_kernels(&count);
 
-  std::printf("%9s %-5s %9s %-14s %6s  (q1 .. q3)\n", "bytes", "data", "memcpy", "kernel", "ratio");
+  std::printf("%9s %-9s %9s %-14s %6s  (q1 .. q3)\n", "bytes", "from to", "memcpy", "kernel", "ratio");
   for (const std::size_t size : sizes) {
-    for (const bool cold : {true, false}) {
-      std::vector<std::size_t> order(cold ? kWorkingSet / size : (64 << 20) / size);
-      if (cold) {
-        std::iota(order.begin(), order.end(), 0);
-        std::shuffle(order.begin(), order.end(), random);
-      }
+    for (const Mode& mode : {Mode{"cold cold", 1, 1}, {"cold hot", 1, 0}, {"hot cold", 0, 1}, {"hot hot", 0, 0}}) {
+      std::vector<std::size_t> order(kWorkingSet / size);
+      std::iota(order.begin(), order.end(), 0);
+      std::shuffle(order.begin(), order.end(), random);
       std::vector<std::pair<std::string, Copy>> candidates{{"memcpy (A/A)", baseline}};
       for (std::size_t i = 0; i < count; ++i) {
         const KernelSet* set = sets[i];
@@ -86,17 +93,17 @@ int main(int argc, char** argv) {
           double base = 0;
           double other = 0;
           if (p % 2 == 0) {
-            base = seconds(baseline, to, from, size, order);
-            other = seconds(copy, to, from, size, order);
+            base = seconds(baseline, to, from, size, mode, order);
+            other = seconds(copy, to, from, size, mode, order);
           } else {
-            other = seconds(copy, to, from, size, order);
-            base = seconds(baseline, to, from, size, order);
+            other = seconds(copy, to, from, size, mode, order);
+            base = seconds(baseline, to, from, size, mode, order);
           }
           ratios.push_back(base / other);
           rates.push_back(static_cast<double>(order.size() * size) / base / 1e6);
         }
-        std::printf("%9zu %-5s %9.0f %-14s %6.2f  (%.2f .. %.2f)\n", size, cold ? "cold" : "hot", quantile(rates, .5),
-                    name.c_str(), quantile(ratios, .5), quantile(ratios, .25), quantile(ratios, .75));
+        std::printf("%9zu %-9s %9.0f %-14s %6.2f  (%.2f .. %.2f)\n", size, mode.name, quantile(rates, .5), name.c_str(),
+                    quantile(ratios, .5), quantile(ratios, .25), quantile(ratios, .75));
       }
     }
   }

@@ -19,6 +19,14 @@ inline __attribute__((always_inline)) void stream_kib(std::byte* to, const std::
   }
 }
 
+inline __attribute__((always_inline)) void copy_kib(std::byte* to, const std::byte* from) {
+  auto* out = reinterpret_cast<__m512i*>(to);
+  const auto* in = reinterpret_cast<const __m512i*>(from);
+  for (int i = 0; i < 1024 / 64; i += 1) {
+    _mm512_storeu_si512(out + i, _mm512_loadu_si512(in + i));
+  }
+}
+
 inline void stream_fence() {
   _mm_sfence();
 }

@@ -14,6 +14,10 @@ inline void stream_kib(std::byte* to, const std::byte* from) {
   std::memcpy(to, from, 1024);
 }
 
+inline void copy_kib(std::byte* to, const std::byte* from) {
+  std::memcpy(to, from, 1024);
+}
+
 inline void stream_fence() {}
 
 }  // namespace
