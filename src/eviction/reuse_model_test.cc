@@ -25,7 +25,7 @@ TEST(ReuseModel, KnowsNothingIsLru) {
   model.set_horizon(131'072);
   model.refit(0);
   for (unsigned c = 0; c < ReuseModel::kClasses; ++c) {
-    for (std::uint64_t age = 16; age < (1ULL << 30); age *= 2) {
+    for (std::uint64_t age = 32; age < (1ULL << 30); age *= 2) {
       EXPECT_LT(model.index(c, age), model.index(c, age / 2)) << age;
       EXPECT_EQ(model.index(c, age), model.index(0, age));
     }

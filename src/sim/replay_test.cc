@@ -125,7 +125,7 @@ TEST(Replay, SaysWhatIsWrong) {
 
 TEST(Replay, NoticesAPolicyThatBreaksItsContract) {
   std::vector<Request> requests;
-  for (std::uint64_t i = 0; i < 200; ++i) requests.push_back(request_of({i}, 100));
+  for (std::uint64_t i = 0; i < 200; ++i) requests.push_back(request_of({2 * i, 2 * i + 1}, 200));
   for (const auto fault :
        {testing::PolicyFault::kNone, testing::PolicyFault::kNoVictim, testing::PolicyFault::kVictimTwice}) {
     PolicyRegistry registry = PolicyRegistry::with_builtins();
