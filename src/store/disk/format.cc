@@ -42,9 +42,10 @@ std::uint64_t covered_checksum(Bytes covered) {
   return checksum(both);
 }
 
-void seal(MutableBytes bytes, std::string_view magic, std::size_t covered, std::uint64_t nonce) {
+void seal(MutableBytes bytes, std::string_view magic, std::size_t covered, std::uint64_t nonce,
+          std::uint32_t version = kFormatVersion) {
   std::memcpy(bytes.data(), magic.data(), 8);
-  put<std::uint32_t>(bytes, 8, kFormatVersion);
+  put<std::uint32_t>(bytes, 8, version);
   put<std::uint32_t>(bytes, 12, static_cast<std::uint32_t>(covered));
   put<std::uint64_t>(bytes, 24, nonce);
   put<std::uint64_t>(bytes, kChecksumAt, covered_checksum(bytes.first(covered)));
@@ -149,13 +150,13 @@ std::uint64_t stored_checksum(Bytes encoded) {
   return get<std::uint64_t>(encoded, kChecksumAt);
 }
 
-void encode_footer(const Footer& footer, MutableBytes page) {
+void encode_footer(const Footer& footer, MutableBytes page, std::uint32_t version) {
   std::ranges::fill(page, std::byte{0});
   put<std::uint64_t>(page, 32, footer.tag.sequence);
   put<std::uint32_t>(page, 40, footer.table_page);
   put<std::uint32_t>(page, 44, footer.records);
   put<std::uint64_t>(page, 48, footer.table_checksum);
-  seal(page, kFooterMagic, kPageBytes, footer.tag.nonce);
+  seal(page, kFooterMagic, kPageBytes, footer.tag.nonce, version);
 }
 
 Defect decode_footer(Bytes page, std::uint64_t file_bytes, Footer& out) {

@@ -73,7 +73,8 @@ void encode_segment_header(const SegmentHeader& header, MutableBytes page);
 /// `records` are 1..kMaxGroupRecords; `page_index` is where the header will be, in pages.
 void encode_group_header(SegmentTag tag, std::uint32_t page_index, std::span<const Record> records, MutableBytes page);
 void encode_table(SegmentTag tag, std::span<const Record> records, MutableBytes table);
-void encode_footer(const Footer& footer, MutableBytes page);
+/// `version` is for tests of what happens to a newer format.
+void encode_footer(const Footer& footer, MutableBytes page, std::uint32_t version = kFormatVersion);
 
 /// The checksum in the prologue of an encoded structure.
 [[nodiscard]] std::uint64_t stored_checksum(Bytes encoded);
