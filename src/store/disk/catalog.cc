@@ -279,7 +279,7 @@ std::vector<Record> Catalog::records(std::uint32_t slot) const {
       all.push_back({{kinds_[e.kind].ns, e.key}, e.checksum, kinds_[e.kind].length, e.page});
     }
   }
-  std::ranges::stable_sort(all, {}, &Record::page);
+  std::ranges::sort(all, {}, &Record::page);  // only tombstones of one group share a page
   return all;
 }
 
