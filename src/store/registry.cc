@@ -2,12 +2,14 @@
 #include <utility>
 
 #include "reprise/store.h"
+#include "store/disk/disk_store.h"
 #include "store/mock/mock_store.h"
 
 namespace reprise {
 
 StoreRegistry StoreRegistry::with_builtins() {
   StoreRegistry registry;
+  registry.factories_.emplace("disk", [](std::string_view url) { return DiskStore::open(url); });
   registry.factories_.emplace("mock", MockStore::open);
   return registry;
 }
