@@ -1,0 +1,30 @@
+// One set of kernels per instruction set, for kernels.cc and its test and benchmark only.
+//
+// Included by files compiled with -mavx2 and -mavx512*: it must hold nothing that is inline, or the linker might keep
+// a copy of it with instructions that the CPU lacks. Pure functions, callable from any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace reprise::kernels {
+
+struct KernelSet {
+  const char* name;
+  std::uint64_t (*checksum)(const std::byte* from, std::size_t size);
+  void (*copy)(std::byte* to, const std::byte* from, std::size_t size);
+  std::uint64_t (*copy_checksum)(std::byte* to, const std::byte* from, std::size_t size);
+};
+
+/// The sets this CPU can run, best last; never empty. `*count` receives how many.
+const KernelSet* const* supported_kernels(std::size_t* count);
+
+extern const KernelSet kPortableKernels;
+extern const KernelSet kSse2Kernels;
+extern const KernelSet kAvx2Kernels;
+extern const KernelSet kAvx512Kernels;
+
+/// From this size on a copy bypasses the destination's cache. Measured: see bench/kernels.
+extern const std::size_t kStreamFrom;
+
+}  // namespace reprise::kernels

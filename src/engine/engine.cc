@@ -1,0 +1,141 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "base/size.h"
+
+namespace reprise {
+namespace {
+
+constexpr std::size_t kMaxChains = 1024;
+constexpr std::size_t kMaxKeys = 1 << 20;
+constexpr std::chrono::milliseconds kCloseGrace{5'000};
+
+MemoryCacheOptions memory_options(const CacheOptions& options, const Store* store) {
+  MemoryCacheOptions memory;
+  memory.capacity = options.l1_capacity;
+  memory.memory = options.l1_memory;
+  memory.huge_pages = options.l1_huge_pages;
+  memory.populate = options.l1_populate;
+  if (store != nullptr) {
+    memory.transit_bytes = options.l2_queue_bytes;
+    memory.alignment = static_cast<std::uint32_t>(std::max<std::size_t>(store->info().alignment, memory.alignment));
+    memory.keep_evicted = options.l2_ingest == Ingest::kEvicted;
+    memory.keep_hot = options.l2_ingest == Ingest::kHot;
+  }
+  return memory;
+}
+
+}  // namespace
+
+Result<void> check_options(const CacheOptions& options) {
+  ArenaOptions arena;
+  arena.populate_bytes = options.l1_capacity;
+  arena.reserve_bytes = options.l1_capacity;
+  if (auto ok = Arena::check(arena); !ok) return fail(ErrorCode::kConfig, "l1.capacity: " + ok.error().message);
+  if (options.l1_capacity == 0 && options.l2_url.empty()) {
+    return fail(ErrorCode::kConfig, "l1.capacity is 0 and l2.url is empty: nothing could be kept; set one of them");
+  }
+  if (options.lease_ttl <= std::chrono::milliseconds::zero()) {
+    return fail(ErrorCode::kConfig, "lease.ttl is " + std::to_string(options.lease_ttl.count()) +
+                                        " ms; a lease needs a time to live above 0");
+  }
+  if (!options.l2_url.empty()) {
+    if (options.l2_queue_bytes == 0) return fail(ErrorCode::kConfig, "l2.queue-bytes is 0: nothing could reach L2");
+    if (options.l2_threads == 0 || options.l2_threads > 256) {
+      return fail(ErrorCode::kConfig,
+                  "l2.threads is " + std::to_string(options.l2_threads) + "; the range is 1 to 256");
+    }
+    if (options.l2_timeout <= std::chrono::milliseconds::zero()) {
+      return fail(ErrorCode::kConfig, "l2.timeout must be above 0 ms");
+    }
+  }
+  return {};
+}
+
+Result<void> check_chains(std::span<const Chain> chains) {
+  if (chains.empty()) return fail(ErrorCode::kInvalid, "the call names no chain");
+  if (chains.size() > kMaxChains) {
+    return fail(ErrorCode::kInvalid,
+                std::to_string(chains.size()) + " chains in one call; the limit is " + std::to_string(kMaxChains));
+  }
+  for (const Chain& chain : chains) {
+    if (chain.ns == nullptr) return fail(ErrorCode::kInvalid, "a chain has no namespace");
+    if (chain.size() > kMaxKeys) {
+      return fail(ErrorCode::kInvalid,
+                  "a chain of " + std::to_string(chain.size()) + " blocks; the limit is " + std::to_string(kMaxKeys));
+    }
+    if (chain.rule.kind == MatchRule::Kind::kLast && chain.rule.arg == 0) {
+      return fail(ErrorCode::kInvalid, "match rule last(0): the window is at least 1 block");
+    }
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Engine>> Engine::create(const CacheOptions& options, std::unique_ptr<EvictionPolicy> policy,
+                                               std::unique_ptr<Store> store, const Clock& clock) {
+  auto cache = MemoryCache::create(memory_options(options, store.get()), std::move(policy));
+  if (!cache) return std::unexpected(cache.error());
+  return std::unique_ptr<Engine>(new Engine(options, std::move(*cache), std::move(store), clock));
+}
+
+Engine::Engine(const CacheOptions& options, std::shared_ptr<MemoryCache> cache, std::shared_ptr<Store> store,
+               const Clock& clock)
+    : options_(options),
+      clock_(clock),
+      cache_(std::move(cache)),
+      leases_(std::make_shared<LeaseBook>(clock, options.lease_ttl)),
+      store_(std::move(store)),
+      loader_(store_ ? std::make_unique<Loader>(store_, cache_, options, clock) : nullptr),
+      ingest_(store_ ? std::make_unique<IngestQueue>(store_, cache_, options) : nullptr) {
+  if (loader_) loader_->set_grace(kCloseGrace);
+  if (ingest_) ingest_->set_grace(kCloseGrace);
+}
+
+Engine::~Engine() = default;
+
+Result<std::size_t> Engine::erase(std::span<const Chain> chains, Deadline deadline) {
+  if (auto ok = check_chains(chains); !ok) return std::unexpected(ok.error());
+  std::size_t erased = 0;
+  for (const Chain& chain : chains) {
+    erased += cache_->erase(chain.ns->id(), chain.keys);
+    if (!loader_) continue;
+    std::vector<BlockId> ids;
+    ids.reserve(chain.size());
+    for (const BlockKey& key : chain.keys) ids.push_back({chain.ns->id(), key});
+    erased += loader_->erase(std::move(ids), loader_->capped(deadline));
+  }
+  return erased;
+}
+
+Result<Lease> Engine::attach(const LeaseToken& token) {
+  return leases_->attach(token);
+}
+
+Result<bool> Engine::flush(Deadline deadline) {
+  return ingest_ ? ingest_->flush(deadline) : true;
+}
+
+CacheStats Engine::stats() const {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  CacheStats stats;
+  if (store_) stats.l2 = store_->stats();
+  cache_->add_stats(stats);
+  if (loader_) loader_->add_stats(stats);
+  if (ingest_) ingest_->add_stats(stats);
+  stats.requested = counters_.requested.load(kRelaxed);
+  stats.l1.hits = counters_.l1_hits.load(kRelaxed);
+  stats.l1.read_bytes = counters_.l1_read_bytes.load(kRelaxed);
+  stats.l2.hits = counters_.l2_hits.load(kRelaxed);
+  stats.declined = counters_.declined.load(kRelaxed);
+  stats.leases = leases_->live();
+  stats.leased_blocks = leases_->live_blocks();
+  stats.leases_expired = leases_->expired();
+  for (std::size_t i = 0; i < stats.reasons.size(); ++i) stats.reasons[i] = counters_.reasons[i].load(kRelaxed);
+  return stats;
+}
+
+}  // namespace reprise

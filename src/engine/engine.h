@@ -1,0 +1,105 @@
+// The embedded cache: L1 in this process, at most one store behind it, and the decisions between them.
+//
+// Implements reprise::Cache. Thread-safe; L1 hits are served on the caller's thread without a hop. gather.cc answers
+// reads (find, bring up, hold), offer.cc takes writes (admit, copy, pass on), engine.cc is the rest. Knows no store by
+// name.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/clock.h"
+#include "engine/common_run.h"
+#include "engine/ingest.h"
+#include "engine/loader.h"
+#include "l1/lease_book.h"
+#include "l1/memory_cache.h"
+#include "reprise/cache.h"
+
+namespace reprise {
+
+class Engine final : public Cache {
+ public:
+  /// `store` may be null. `options` must have passed check_options; `clock` outlives the engine and its leases.
+  [[nodiscard]] static Result<std::unique_ptr<Engine>> create(const CacheOptions& options,
+                                                              std::unique_ptr<EvictionPolicy> policy,
+                                                              std::unique_ptr<Store> store, const Clock& clock);
+  ~Engine() override;
+
+  using Cache::acquire;
+  using Cache::erase;
+  using Cache::get;
+  using Cache::match;
+  using Cache::prefetch;
+  using Cache::put;
+  [[nodiscard]] Result<Match> match(std::span<const Chain> chains, Deadline deadline) override;
+  [[nodiscard]] Result<Acquired> acquire(std::span<const Chain> chains, Deadline deadline) override;
+  [[nodiscard]] Result<Match> get(std::span<const Chain> chains, std::size_t from, std::span<const MutableBytes> out,
+                                  Deadline deadline) override;
+  [[nodiscard]] Result<Stored> put(std::span<const Chain> chains, std::size_t from, std::span<const Bytes> blocks,
+                                   Deadline deadline) override;
+  [[nodiscard]] Result<Reservation> reserve(const Chain& chain, std::size_t from, Deadline deadline) override;
+  [[nodiscard]] Result<Match> prefetch(std::span<const Chain> chains, Deadline deadline) override;
+  [[nodiscard]] Result<std::size_t> erase(std::span<const Chain> chains, Deadline deadline) override;
+  [[nodiscard]] Result<Lease> attach(const LeaseToken& token) override;
+  [[nodiscard]] Result<bool> flush(Deadline deadline) override;
+  [[nodiscard]] CacheStats stats() const override;
+
+ private:
+  class Filling;
+
+  Engine(const CacheOptions& options, std::shared_ptr<MemoryCache> cache, std::shared_ptr<Store> store,
+         const Clock& clock);
+
+  // Reads.
+  struct Survey;
+  struct Gathered {
+    Match match;
+    Pins pins;  // the needed blocks of the run, chain after chain
+  };
+  Gathered gather(std::span<const Chain> chains, Deadline deadline);
+  Gathered gather_from_l1(const Chain& chain);
+  Survey survey(std::span<const Chain> chains, Deadline deadline, bool pin);
+  void look_in_l2(std::span<const Chain> chains, Survey& survey, Deadline deadline);
+  Reason bring_up(std::span<const Chain> chains, Survey& survey, std::size_t run, Deadline deadline);
+  struct Wanted;
+  Wanted make_room(std::span<const Chain> chains, Survey& survey, std::size_t run);
+  void count(const Match& match, std::size_t needed, std::uint64_t l1_bytes, std::uint64_t l2_bytes);
+
+  // Writes.
+  void offer_chain(const Chain& chain, std::size_t from, std::span<const Bytes> blocks, Stored& stored);
+  Reason offer_past_l1(const BlockId& id, Bytes bytes);
+  void pass_on(Outflow out);
+  void pass_on_admitted(const Admission& admission);
+  [[nodiscard]] bool takes_declined() const;
+
+  const CacheOptions options_;
+  const Clock& clock_;
+  const std::shared_ptr<MemoryCache> cache_;  // shared with leases and with reads left behind
+  const std::shared_ptr<LeaseBook> leases_;   // shared with leases
+  const std::shared_ptr<Store> store_;        // shared with calls left behind; may be null
+  const std::unique_ptr<Loader> loader_;      // null without a store, as is ingest_
+  const std::unique_ptr<IngestQueue> ingest_;
+
+  struct Counters {
+    std::atomic<std::uint64_t> requested{0};
+    std::atomic<std::uint64_t> l1_hits{0};
+    std::atomic<std::uint64_t> l1_read_bytes{0};
+    std::atomic<std::uint64_t> l2_hits{0};
+    std::atomic<std::uint64_t> l2_read_bytes{0};
+    std::atomic<std::uint64_t> declined{0};
+    std::array<std::atomic<std::uint64_t>, kReasonCount> reasons{};
+  };
+  Counters counters_;
+};
+
+/// kConfig when the options cannot work, naming the option and the limit. Allocates nothing.
+[[nodiscard]] Result<void> check_options(const CacheOptions& options);
+
+/// kInvalid when the chains cannot be asked about: no chain, no namespace, more keys than a chain may have.
+[[nodiscard]] Result<void> check_chains(std::span<const Chain> chains);
+
+}  // namespace reprise

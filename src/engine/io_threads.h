@@ -1,0 +1,39 @@
+// Threads for work that may hang, and can then be left behind.
+//
+// Thread-safe. The threads own what they need through the tasks and through a state they share, so that destroying an
+// IoThreads waits for a running task only for a grace period and then goes on without it: a device that does not
+// answer never blocks shutdown.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+#include "base/executor.h"
+
+namespace reprise {
+
+class IoThreads final : public Executor {
+ public:
+  /// `threads` at first, up to `spare` more in place of threads that hang in a task; `max_queued` tasks wait at most.
+  IoThreads(std::size_t threads, std::size_t spare, std::size_t max_queued);
+  /// Drops what is queued, waits up to `grace` for running tasks.
+  ~IoThreads() override;
+  void set_grace(std::chrono::milliseconds grace) { grace_ = grace; }
+
+  [[nodiscard]] bool submit(std::function<void()> task) override;
+  /// `stuck` threads hang in tasks that somebody gave up on: as many more are started, while spares last.
+  void make_up_for(std::size_t stuck);
+
+ private:
+  struct State;
+  static void run(const std::shared_ptr<State>& state);
+  static void start_thread(const std::shared_ptr<State>& state);
+
+  // Shared with the threads, which may outlive this object.
+  std::shared_ptr<State> state_;
+  std::chrono::milliseconds grace_{2'000};
+};
+
+}  // namespace reprise

@@ -1,0 +1,119 @@
+#include "reprise/keys.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace reprise {
+namespace {
+
+using ::testing::ElementsAreArray;
+using ::testing::HasSubstr;
+
+std::vector<std::uint32_t> tokens(std::size_t count) {
+  std::vector<std::uint32_t> out(count);
+  std::iota(out.begin(), out.end(), 1000U);
+  return out;
+}
+
+class EachScheme : public ::testing::TestWithParam<KeyScheme> {};
+
+TEST_P(EachScheme, AppendingInAnyPiecesGivesTheSameKeys) {
+  std::mt19937 random(3);
+  for (const std::uint32_t block_tokens : {1U, 3U, 16U, 300U}) {
+    const std::vector<std::uint32_t> all = tokens(2 * block_tokens + 700);
+    const auto expected = block_keys(all, block_tokens, GetParam());
+    ASSERT_TRUE(expected);
+    ASSERT_EQ(expected->size(), all.size() / block_tokens);
+    for (int round = 0; round < 20; ++round) {
+      KeyChain chain(GetParam(), block_tokens);
+      std::span<const std::uint32_t> rest = all;
+      while (!rest.empty()) {
+        const std::size_t piece = std::min<std::size_t>(rest.size(), random() % (2 * block_tokens + 1));
+        chain.append(rest.first(piece));
+        rest = rest.subspan(piece);
+      }
+      ASSERT_THAT(chain.keys(), ElementsAreArray(*expected));
+      const std::size_t left = all.size() % block_tokens;
+      ASSERT_THAT(chain.tail(), ElementsAreArray(std::span(all).last(left)));
+    }
+  }
+}
+
+TEST_P(EachScheme, AKeyCoversEverythingBeforeItAndNothingAfter) {
+  std::vector<std::uint32_t> changed = tokens(64);
+  const auto before = block_keys(changed, 16, GetParam());
+  changed[20] ^= 0x80000000;
+  const auto after = block_keys(changed, 16, GetParam());
+  EXPECT_EQ((*before)[0], (*after)[0]);
+  for (int i = 1; i < 4; ++i) EXPECT_NE((*before)[i], (*after)[i]);
+}
+
+TEST_P(EachScheme, TheSameBlockTwiceHasTwoKeys) {
+  const std::vector<std::uint32_t> same(64, 7);
+  const auto keys = block_keys(same, 16, GetParam());
+  EXPECT_NE((*keys)[0], (*keys)[1]);
+  EXPECT_NE((*keys)[1], (*keys)[2]);
+}
+
+TEST_P(EachScheme, FewerTokensThanABlockHaveNoKey) {
+  EXPECT_TRUE(block_keys(tokens(15), 16, GetParam())->empty());
+  EXPECT_TRUE(block_keys({}, 16, GetParam())->empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Schemes, EachScheme, ::testing::Values(KeyScheme::kSha256, KeyScheme::kXxh3),
+                         [](const auto& scheme) { return scheme.param == KeyScheme::kSha256 ? "sha256" : "xxh3"; });
+
+TEST(Keys, BlockTokensOfZeroIsAnError) {
+  const auto keys = block_keys(tokens(4), 0);
+  ASSERT_FALSE(keys);
+  EXPECT_EQ(keys.error().code, ErrorCode::kInvalid);
+}
+
+Result<BlockKey> from_hash(std::string_view algorithm, const std::string& hash, bool trust = false) {
+  return key_from_hash(algorithm, std::as_bytes(std::span(hash)), trust);
+}
+
+TEST(KeyFromHash, OnlyLongCryptographicHashesAreTakenOnTrustOfNobody) {
+  for (const char* name : {"sha256", "sha256_cbor", "sha512", "blake3", "blake2b", "sha3_256"}) {
+    EXPECT_TRUE(from_hash(name, std::string(32, 'h'))) << name;
+    EXPECT_TRUE(from_hash(name, std::string(17, 'h'))) << name;
+    const auto shortened = from_hash(name, std::string(16, 'h'));
+    ASSERT_FALSE(shortened) << name;
+    EXPECT_EQ(shortened.error().code, ErrorCode::kDenied);
+    EXPECT_THAT(shortened.error().message, HasSubstr("trust_hashes"));
+    EXPECT_TRUE(from_hash(name, std::string(16, 'h'), true)) << name;
+  }
+  for (const char* name : {"xxhash", "xxhash_cbor", "builtin", "md5", "sha1", "murmur3", "sha256_cbor_64bit"}) {
+    const auto weak = from_hash(name, std::string(32, 'h'));
+    ASSERT_FALSE(weak) << name;
+    EXPECT_EQ(weak.error().code, ErrorCode::kDenied) << name;
+    EXPECT_TRUE(from_hash(name, std::string(32, 'h'), true)) << name;
+  }
+}
+
+TEST(KeyFromHash, AlgorithmAndHashBothCountAndDoNotRunTogether) {
+  const auto key = [](std::string_view algorithm, const std::string& hash) {
+    return from_hash(algorithm, hash, true).value().hex();
+  };
+  EXPECT_NE(key("sha256", std::string(32, 'h')), key("sha512", std::string(32, 'h')));
+  EXPECT_NE(key("sha256", std::string(32, 'h')), key("sha256", std::string(33, 'h')));
+  EXPECT_NE(key("ab", "c" + std::string(20, 'h')), key("abc", std::string(20, 'h')));
+}
+
+TEST(KeyFromHash, WhatIsNoNameOrNoHashIsInvalidEvenIfTrusted) {
+  EXPECT_EQ(from_hash("", std::string(32, 'h'), true).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(from_hash("SHA256", std::string(32, 'h'), true).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(from_hash(std::string(65, 'a'), std::string(32, 'h'), true).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(from_hash("sha256", "", true).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(from_hash("sha256", std::string(1025, 'h'), true).error().code, ErrorCode::kInvalid);
+  EXPECT_TRUE(from_hash(std::string(64, 'a'), std::string(1024, 'h'), true));
+}
+
+}  // namespace
+}  // namespace reprise

@@ -1,0 +1,183 @@
+// L1: blocks in this process's arena, found by key, held by pins, evicted by a policy that sees chains.
+//
+// Thread-safe. Lookups and releases take no lock. Everything that changes what is resident happens under one policy
+// mutex: index writes, slabs, the free list and the policy itself. Touches are applied at once where the mutex is
+// free, and queued where it is not. Bytes are never copied under the mutex.
+//
+// What leaves (evicted blocks, hot blocks) is returned as pins, after the mutex was released; the engine decides.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/table.h"
+#include "l1/entry.h"
+#include "l1/index.h"
+#include "l1/pins.h"
+#include "l1/touch_queue.h"
+#include "memory/arena.h"
+#include "memory/slabs.h"
+#include "reprise/chain.h"
+#include "reprise/stats.h"
+#include "reprise/store.h"
+
+namespace reprise {
+
+struct MemoryCacheOptions {
+  std::uint64_t capacity = 0;       ///< Payload bytes resident at most.
+  std::uint64_t transit_bytes = 0;  ///< Payload bytes beyond that for blocks on their way to or from L2.
+  std::uint32_t alignment = 64;     ///< Blocks start at multiples of this (4096 where disk reads into them).
+  Memory memory = Memory::kAnonymous;
+  bool huge_pages = true;
+  bool populate = true;
+  bool keep_evicted = false;  ///< Return evicted blocks for the engine to save.
+  bool keep_hot = false;      ///< Return blocks that became hot.
+};
+
+/// What a call moved out, for the engine to save to L2.
+struct Outflow {
+  Pins evicted;  ///< No longer resident; freed when released.
+  Pins hot;      ///< Resident, marked outbound.
+  void append(Outflow other) {
+    evicted.append(std::move(other.evicted));
+    hot.append(std::move(other.hot));
+  }
+};
+
+/// What became of one block offered to `admit`.
+enum class Fate : std::uint8_t { kAdmitted, kPresent, kDeclined, kFull, kHole };
+
+struct Admission {
+  std::vector<Fate> fates;  ///< One per offered block.
+  std::vector<bool> hot;    ///< One per admitted block: to be saved once it is complete (with keep_hot).
+  Pins filling;             ///< The admitted ones in chain order: fill and publish. Released unpublished, they vanish.
+  Outflow out;
+};
+
+class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
+ public:
+  [[nodiscard]] static Result<std::shared_ptr<MemoryCache>> create(const MemoryCacheOptions& options,
+                                                                   std::unique_ptr<EvictionPolicy> policy);
+  ~MemoryCache();
+
+  /// Appends pins for the leading run of `keys` that is resident; returns its length.
+  std::size_t pin_run(const NamespaceId& ns, std::span<const BlockKey> keys, Pins& pins);
+  /// Appends one pin per key, with `slot` kNoSlot where it is not resident; returns how many are.
+  std::size_t pin_each(const NamespaceId& ns, std::span<const BlockKey> keys, Pins& pins);
+  /// Length of the leading resident run, and whether any key behind its end is resident.
+  struct Run {
+    std::size_t blocks = 0;
+    bool more_behind = false;
+  };
+  [[nodiscard]] Run match_run(const NamespaceId& ns, std::span<const BlockKey> keys);
+  void match_each(const NamespaceId& ns, std::span<const BlockKey> keys, std::span<bool> present);
+
+  /// Tells the policy that a request found these blocks (root first; empty places are skipped).
+  Outflow touch(std::span<const PinnedBlock> chain);
+
+  /// Offers keys [from, to) of one chain. With `rooted`, blocks whose predecessor is not resident are a kHole.
+  Admission admit(const Namespace& ns, std::span<const BlockKey> keys, std::size_t from, std::size_t to, bool rooted);
+  /// The block of a Admission::filling pin is complete and may be found. `checksum` 0 = not computed.
+  void publish(const PinnedBlock& block, std::uint64_t checksum, bool saved);
+
+  /// Memory for a block that L1 does not keep, freed when released; nullopt when transit_bytes are used up.
+  std::optional<PinnedBlock> allocate_transit(const BlockId& id, std::uint32_t bytes);
+
+  /// Marks blocks as being written to L2, and pins those that are neither saved nor on their way already. Such a pin
+  /// does not hinder eviction. End it with end_outbound.
+  Pins begin_outbound(std::span<const PinnedBlock> blocks);
+  void end_outbound(const PinnedBlock& block, bool saved);
+
+  /// Forgets blocks; held ones vanish when released. Returns how many were resident.
+  std::size_t erase(const NamespaceId& ns, std::span<const BlockKey> keys);
+
+  [[nodiscard]] BlockId id(const PinnedBlock& block) const;
+  /// The payload's checksum, computed now if it was not yet. The block must be pinned and complete.
+  [[nodiscard]] std::uint64_t checksum_of(const PinnedBlock& block);
+  /// For a block in transit, which is never published.
+  void set_checksum(const PinnedBlock& block, std::uint64_t checksum) { entries_[block.slot].checksum = checksum; }
+
+  /// Adds one count to a block that is pinned already.
+  void repin(const PinnedBlock& block) { entries_[block.slot].state.fetch_add(1, std::memory_order_relaxed); }
+  /// Takes one count back.
+  void unpin(BlockSlot slot);
+  /// One count of each; empty places are skipped.
+  void unpin_all(std::span<const PinnedBlock> blocks);
+
+  /// Fills the L1 parts of `stats`.
+  void add_stats(CacheStats& stats) const;
+  [[nodiscard]] const MemoryCacheOptions& options() const { return options_; }
+  [[nodiscard]] std::uint64_t dropped_transit() const { return transit_dropped_.load(std::memory_order_relaxed); }
+
+ private:
+  MemoryCache(const MemoryCacheOptions& options, std::unique_ptr<Arena> arena, std::uint64_t slab_bytes,
+              std::unique_ptr<EvictionPolicy> policy);
+
+  class Filter;
+  static constexpr std::uint64_t kNoChunk = ~std::uint64_t{0};  // entry without memory yet
+
+  // Lookup (no lock).
+  enum class Hold : std::uint8_t { kHeld, kNo, kRetry };
+  Hold try_pin(BlockSlot slot, const NamespaceId& ns, const BlockKey& key);
+  BlockSlot find_and_pin(const NamespaceId& ns, const BlockKey& key, std::uint64_t hash);
+  PinnedBlock pinned(BlockSlot slot);
+  void push_leftover(BlockSlot slot);
+
+  // Under mutex_.
+  void settle();  // applies queued touches and leftovers
+  void apply_touches();
+  void apply_leftovers();
+  BlockSlot find(const NamespaceId& ns, const BlockKey& key, std::uint64_t hash);
+  BlockSlot new_entry(const NamespaceId& ns, const BlockKey& key, std::uint32_t bytes);
+  void free_entry(BlockSlot slot);
+  void unlink(BlockSlot slot);  // out of the index; no longer visible
+  void evict(BlockSlot slot, Outflow& out);
+  void grow_tables(std::uint64_t block_bytes, std::size_t newcomers);
+  void collect_hot(Outflow& out);
+  struct Batch;
+  void admit_batch(Batch& batch);
+  void decline_surplus(Batch& batch);
+
+  [[nodiscard]] bool transit_room(BlockSlot slot) const;
+
+  // Relocation: takes and releases mutex_ itself.
+  bool give_memory(BlockSlot slot);
+  struct Relocation;
+  bool plan_relocation(Relocation& plan);
+  void finish_relocation(Relocation& plan);
+  bool drop_for_relocation(BlockSlot slot);  // under mutex_
+
+  const MemoryCacheOptions options_;
+  const std::unique_ptr<Arena> arena_;
+  Table<BlockEntry> entries_;
+  BlockIndex index_;  // written under mutex_, read by all
+  TouchQueue touches_;
+  std::atomic<BlockSlot> leftovers_{kNoSlot};  // stack of entries whose last count went: restore or free
+
+  mutable std::mutex mutex_;
+  // Guarded by mutex_.
+  const std::unique_ptr<EvictionPolicy> policy_;
+  SlabAllocator slabs_;
+  BlockSlot free_head_ = kNoSlot;
+  std::uint64_t free_entries_ = 0;
+  BlockSlot entries_used_ = 0;     // high-water mark
+  std::uint64_t table_slots_ = 0;  // what policy and index were told
+  std::uint64_t used_bytes_ = 0;
+  std::uint64_t resident_ = 0;
+  std::uint64_t evictions_ = 0;
+  std::vector<BlockSlot> hot_;
+  std::vector<BlockSlot> slots_scratch_;
+  std::vector<Touched> touched_scratch_;
+
+  std::atomic<std::uint64_t> transit_used_{0};
+  std::atomic<std::uint64_t> transit_dropped_{0};
+  std::atomic<std::uint64_t> stored_{0};
+  std::atomic<std::uint64_t> stored_bytes_{0};
+};
+
+}  // namespace reprise
