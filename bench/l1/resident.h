@@ -11,7 +11,7 @@
 
 namespace reprise::bench {
 
-inline constexpr std::uint64_t kTinyBlock = 64;
+inline constexpr std::uint64_t kTinyBlock = 256;  // lookups never read the payload
 inline constexpr std::size_t kPiece = 64;
 
 /// About `blocks` resident blocks in chains of `length`, and the limit's tables of the same content. Policy `adaptive`.
