@@ -10,7 +10,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace reprise::sim;
   // Small limits, so that small inputs reach them.
-  const TraceLimits limits{.line_bytes = 4096, .ids = 64, .block_tokens = 16};
+  const TraceLimits limits{.line_bytes = 4096, .ids = 64, .block_tokens = 16, .window_log = 16};
   TraceReader reader = TraceReader::over({reinterpret_cast<const char*>(data), size}, limits);
   std::uint64_t last_line = 0;
   for (;;) {
