@@ -10,10 +10,10 @@ namespace reprise::cli {
 
 /// What all results of a command have in common.
 struct ReplayHeader {
-  std::string trace;
-  std::string cache_url;
-  std::string tier;    ///< l2.url, or "".
-  std::string ingest;  ///< "ALL", ...
+  std::string trace{};
+  std::string cache_url{};
+  std::string tier{};    ///< l2.url, or "".
+  std::string ingest{};  ///< "ALL", ...
   std::uint32_t block_tokens = 512;
   double pace = 0;
 };

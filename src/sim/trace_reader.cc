@@ -13,8 +13,6 @@ namespace {
 
 constexpr std::size_t kChunk = 64 << 10;
 constexpr std::string_view kZstdMagic("\x28\xB5\x2F\xFD", 4);
-// 128 MiB, what zstd itself accepts unasked. A larger window would let a small file ask for gigabytes.
-constexpr int kWindowLogMax = 27;
 
 class MemorySource final : public ByteSource {
  public:
@@ -65,9 +63,9 @@ class FileSource final : public ByteSource {
 // Decompresses frame after frame.
 class ZstdSource final : public ByteSource {
  public:
-  explicit ZstdSource(std::unique_ptr<ByteSource> below)
+  ZstdSource(std::unique_ptr<ByteSource> below, int window_log)
       : below_(std::move(below)), context_(ZSTD_createDCtx()), buffer_(kChunk) {
-    if (context_) ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, kWindowLogMax);
+    if (context_) ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, window_log);
   }
   Result<std::size_t> read(char* into, std::size_t size) override {
     if (!context_) return fail(ErrorCode::kInternal, "no memory for decompression");
@@ -127,13 +125,14 @@ Result<TraceReader> TraceReader::open(const std::string& path, const TraceLimits
   const std::int64_t size = std::ftell(file.get());
   std::rewind(file.get());
   std::unique_ptr<ByteSource> source = std::make_unique<FileSource>(std::move(file), path, size);
-  if (std::string_view(magic, n) == kZstdMagic) source = std::make_unique<ZstdSource>(std::move(source));
+  if (std::string_view(magic, n) == kZstdMagic)
+    source = std::make_unique<ZstdSource>(std::move(source), limits.window_log);
   return TraceReader(std::move(source), limits);
 }
 
 TraceReader TraceReader::over(std::string_view bytes, const TraceLimits& limits) {
   std::unique_ptr<ByteSource> source = std::make_unique<MemorySource>(bytes);
-  if (bytes.starts_with(kZstdMagic)) source = std::make_unique<ZstdSource>(std::move(source));
+  if (bytes.starts_with(kZstdMagic)) source = std::make_unique<ZstdSource>(std::move(source), limits.window_log);
   return {std::move(source), limits};
 }
 

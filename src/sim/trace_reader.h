@@ -23,6 +23,9 @@ struct TraceLimits {
   std::size_t line_bytes = 4 << 20;  ///< Longest line.
   std::size_t ids = 1 << 16;         ///< Most hash_ids in one request.
   std::uint32_t block_tokens = 512;  ///< Tokens a hash id stands for; the last block may be partial.
+  /// Largest zstd window, as a power of two: 128 MiB, what zstd accepts unasked. A larger one would let a small file
+  /// ask for gigabytes.
+  int window_log = 27;
 };
 
 /// One line. Fails with kInvalid, saying what is wrong with it. Keys other than timestamp, input_length, output_length
