@@ -12,7 +12,7 @@ namespace st = entry_state;
 
 namespace {
 
-// Newcomers a single hold of the policy mutex works on: bounds how long others wait for it.
+// Newcomers, or blocks to erase, that a single hold of the policy mutex works on: bounds how long others wait for it.
 constexpr std::size_t kBatch = 1024;
 
 }  // namespace
@@ -90,13 +90,18 @@ void MemoryCache::unlink(BlockSlot slot) {
 }
 
 void MemoryCache::grow_tables(std::uint64_t block_bytes, std::size_t newcomers) {
-  const std::uint64_t wanted = std::max<std::uint64_t>(entries_used_, entries_used_ - free_entries_ + newcomers);
+  const std::uint64_t wanted = std::min<std::uint64_t>(
+      std::max<std::uint64_t>(entries_used_, entries_used_ - free_entries_ + newcomers), entries_.size());
   if (wanted <= table_slots_) return;
-  // The first block tells how many will fit; smaller ones that come later make the tables grow by doubling.
-  const std::uint64_t fitting = options_.capacity / std::max<std::uint64_t>(block_bytes, 1);
-  const std::uint64_t grown = table_slots_ == 0 ? fitting : std::min(2 * table_slots_, std::max(fitting, wanted));
+  // The first block tells how many will fit, resident and in transit. Smaller ones that come later make the tables grow
+  // by doubling, never by less: every table the index had is kept.
+  const std::uint64_t size = std::max<std::uint64_t>(block_bytes, 1);
+  const std::uint64_t fitting = std::max<std::uint64_t>(options_.capacity / size, 1);
+  const std::uint64_t grown =
+      table_slots_ == 0 ? fitting + options_.transit_bytes / size : std::max(2 * table_slots_, wanted);
   const std::uint64_t slots = std::min<std::uint64_t>(std::max(grown, wanted) + kBatch, entries_.size());
-  policy_->grow(static_cast<std::uint32_t>(slots), std::max<std::uint64_t>(grown, 1));
+  expected_blocks_ = std::max(expected_blocks_, std::min(fitting, slots));
+  policy_->grow(static_cast<std::uint32_t>(slots), expected_blocks_);
   index_.grow(slots, [this](const BlockIndex::Insert& insert) {
     for (BlockSlot slot = 0; slot < entries_used_; ++slot) {
       const BlockEntry& entry = entries_[slot];
@@ -107,32 +112,49 @@ void MemoryCache::grow_tables(std::uint64_t block_bytes, std::size_t newcomers) 
   table_slots_ = slots;
 }
 
+void MemoryCache::count_in(std::uint32_t bytes) {
+  used_bytes_ += bytes;
+  chunk_bytes_ += chunk_of(bytes);
+  ++resident_;
+}
+
+void MemoryCache::count_out(std::uint32_t bytes) {
+  used_bytes_ -= bytes;
+  chunk_bytes_ -= chunk_of(bytes);
+  --resident_;
+}
+
+void MemoryCache::doom(BlockSlot slot) {
+  BlockEntry& entry = entries_[slot];
+  transit_used_.fetch_add(entry.bytes, std::memory_order_relaxed);
+  entry.state.fetch_and(~(st::kVisible | st::kAside), std::memory_order_acq_rel);
+  // Whoever held it may have let go before the flag was there; then nobody else would free it.
+  if ((entry.state.fetch_or(st::kDoomed, std::memory_order_acq_rel) & st::kCount) == 0) push_leftover(slot);
+}
+
 void MemoryCache::evict(BlockSlot slot, Outflow& out) {
   BlockEntry& entry = entries_[slot];
   unlink(slot);
-  used_bytes_ -= entry.bytes;
-  --resident_;
+  count_out(entry.bytes);
   ++evictions_;
-  const std::uint32_t state = entry.state.load(std::memory_order_relaxed);
-  if ((state & st::kOutbound) != 0) {  // its memory goes when the write to L2 ends
-    transit_used_.fetch_add(entry.bytes, std::memory_order_relaxed);
-    entry.state.fetch_or(st::kDoomed, std::memory_order_acq_rel);
-    // The write may have ended since the filter looked; then nobody else would free it.
-    if ((entry.state.load(std::memory_order_acquire) & st::kCount) == 0) push_leftover(slot);
-    return;
-  }
-  if (options_.keep_evicted && (state & st::kSaved) == 0) {
+  const std::uint32_t state = entry.state.load(std::memory_order_acquire);
+  if (options_.keep_evicted && (state & (st::kSaved | st::kOutbound)) == 0) {
     if (transit_room(slot)) {
-      transit_used_.fetch_add(entry.bytes, std::memory_order_relaxed);
       entry.state.fetch_add(1, std::memory_order_acq_rel);
-      entry.state.fetch_or(st::kDoomed, std::memory_order_acq_rel);
+      doom(slot);
       if (out.evicted.empty()) out.evicted = Pins(shared_from_this());
       out.evicted.adopt(pinned(slot));
       return;
     }
     transit_dropped_.fetch_add(1, std::memory_order_relaxed);
   }
-  free_entry(slot);
+  // With a count, it is being written to L2, or was when the filter looked: then those may still read it who took it
+  // over from the writer (`repin`) in the meantime. Its memory goes with the last of them.
+  if ((state & (st::kOutbound | st::kCount)) != 0) {
+    doom(slot);
+  } else {
+    free_entry(slot);
+  }
 }
 
 // ---- Admission. ----
@@ -140,13 +162,15 @@ void MemoryCache::evict(BlockSlot slot, Outflow& out) {
 struct MemoryCache::Batch {
   const Namespace& ns;
   std::span<const BlockKey> keys;  // the whole chain
-  std::size_t from, to;            // what this batch offers
+  std::size_t from, to, end;       // this batch offers [from, to), later ones [to, end)
   bool rooted;
   std::vector<BlockSlot>& parents;  // resident, contiguous up to `from`
   std::span<Fate> fates;            // of [from, to)
   std::vector<BlockSlot> slots;     // of [from, to); kNoSlot where not admitted
   std::vector<bool> hot;            // of [from, to), with keep_hot
+  Pins& held;                       // takes the parents of this batch that the next one needs
   Outflow& out;
+  std::vector<NewBlock> run;  // reserved outside the mutex
 };
 
 Admission MemoryCache::admit(const Namespace& ns, std::span<const BlockKey> keys, std::size_t from, std::size_t to,
@@ -157,7 +181,7 @@ Admission MemoryCache::admit(const Namespace& ns, std::span<const BlockKey> keys
   if (to == from) return result;
   // Parents are looked up and held outside the mutex; only the order of the newcomers is decided under it.
   Pins held(shared_from_this());
-  held.reserve(from);
+  held.reserve(to - from > kBatch ? to : from);
   const bool whole = pin_run(ns.id(), keys.first(from), held) == from;
   if (rooted && !whole) return result;
   std::vector<BlockSlot> parents;
@@ -167,9 +191,10 @@ Admission MemoryCache::admit(const Namespace& ns, std::span<const BlockKey> keys
   }
   for (std::size_t at = from; at < to;) {
     const std::size_t end = std::min(to, at + kBatch);
-    Batch batch{ns, keys, at,        end, rooted, parents, std::span(result.fates).subspan(at - from, end - at),
-                {}, {},   result.out};
+    Batch batch{ns, keys, at,   end,        to, rooted, parents, std::span(result.fates).subspan(at - from, end - at),
+                {}, {},   held, result.out, {}};
     batch.slots.assign(end - at, kNoSlot);
+    batch.run.reserve(end - at);
     batch.hot.assign(end - at, false);
     result.filling.reserve(result.filling.size() + (end - at));
     admit_batch(batch);
@@ -199,8 +224,9 @@ void MemoryCache::admit_batch(Batch& batch) {
   settle();
   const auto bytes = static_cast<std::uint32_t>(batch.ns.block_bytes());
   grow_tables(bytes, batch.to - batch.from);
-  std::vector<NewBlock> run;
+  std::vector<NewBlock>& run = batch.run;
   std::vector<BlockSlot>& parents = batch.parents;
+  const bool last = batch.to == batch.end;
   const auto flush_run = [&] {
     if (run.empty()) return;
     policy_->insert(parents, run, hot_);
@@ -215,6 +241,10 @@ void MemoryCache::admit_batch(Batch& batch) {
       flush_run();
       parents.push_back(there);
       batch.fates[i] = Fate::kPresent;
+      if (!last) {  // or it could be another block by the time the next batch names it as a parent
+        repin({nullptr, 0, there});
+        batch.held.adopt({nullptr, 0, there});
+      }
       continue;
     }
     const BlockSlot slot = new_entry(batch.ns.id(), key, bytes);
@@ -227,8 +257,7 @@ void MemoryCache::admit_batch(Batch& batch) {
     run.push_back({slot, hash, bytes});
     batch.slots[i] = slot;
     batch.fates[i] = Fate::kAdmitted;
-    used_bytes_ += bytes;
-    ++resident_;
+    count_in(bytes);
   }
   flush_run();
   decline_surplus(batch);
@@ -236,33 +265,40 @@ void MemoryCache::admit_batch(Batch& batch) {
     const BlockSlot slot = batch.slots[i];
     if (slot == kNoSlot) continue;
     BlockEntry& entry = entries_[slot];
+    const BlockKey& key = batch.keys[batch.from + i];
+    const std::uint64_t hash = identity_hash(batch.ns.id(), key);
+    if (find(batch.ns.id(), key, hash) != kNoSlot) {  // the chain names this block twice
+      policy_->remove(slot);
+      give_up(batch, slot, Fate::kPresent);
+      continue;
+    }
     entry.checksum = 0;
     entry.state.fetch_add(1, std::memory_order_acq_rel);
     entry.state.fetch_or(st::kFilling, std::memory_order_acq_rel);
     entry.state.fetch_and(~st::kNewcomer, std::memory_order_acq_rel);
     entry.offset = slabs_.allocate(bytes, slot).value_or(kNoChunk);
-    index_.insert(identity_hash(batch.ns.id(), batch.keys[batch.from + i]), slot);
+    index_.insert(hash, slot);
     batch.hot[i] = options_.keep_hot && policy_->is_hot(slot);
   }
   collect_hot(batch.out);
 }
 
+void MemoryCache::give_up(Batch& batch, BlockSlot slot, Fate fate) {
+  const std::size_t at = entries_[slot].checksum;
+  batch.fates[at] = fate;
+  batch.slots[at] = kNoSlot;
+  count_out(entries_[slot].bytes);
+  free_entry(slot);
+}
+
 void MemoryCache::decline_surplus(Batch& batch) {
   Filter filter(*this);
-  const auto give_up = [&](BlockSlot slot, Fate fate) {
-    const std::size_t at = entries_[slot].checksum;
-    batch.fates[at] = fate;
-    batch.slots[at] = kNoSlot;
-    used_bytes_ -= entries_[slot].bytes;
-    --resident_;
-    free_entry(slot);
-  };
-  while (used_bytes_ > options_.capacity) {
+  while (used_bytes_ > options_.capacity || chunk_bytes_ > chunk_limit_) {
     const std::optional<BlockSlot> victim = policy_->victim(filter);
     if (victim) {
       const bool newcomer = (entries_[*victim].state.load(std::memory_order_relaxed) & st::kNewcomer) != 0;
       if (newcomer) {
-        give_up(*victim, Fate::kDeclined);
+        give_up(batch, *victim, Fate::kDeclined);
       } else {
         evict(*victim, batch.out);
       }
@@ -272,7 +308,7 @@ void MemoryCache::decline_surplus(Batch& batch) {
     const auto last = std::find_if(batch.slots.rbegin(), batch.slots.rend(), [](BlockSlot s) { return s != kNoSlot; });
     if (last == batch.slots.rend()) return;
     policy_->remove(*last);
-    give_up(*last, Fate::kFull);
+    give_up(batch, *last, Fate::kFull);
   }
 }
 
@@ -289,6 +325,16 @@ void MemoryCache::publish(const PinnedBlock& block, std::uint64_t checksum, bool
 }
 
 std::size_t MemoryCache::erase(const NamespaceId& ns, std::span<const BlockKey> keys) {
+  std::size_t erased = 0;
+  for (std::size_t end = keys.size(); end > 0;) {
+    const std::size_t begin = end - std::min(end, kBatch);
+    erased += erase_batch(ns, keys.subspan(begin, end - begin));
+    end = begin;
+  }
+  return erased;
+}
+
+std::size_t MemoryCache::erase_batch(const NamespaceId& ns, std::span<const BlockKey> keys) {
   const std::lock_guard lock(mutex_);
   settle();
   std::size_t erased = 0;
@@ -299,15 +345,9 @@ std::size_t MemoryCache::erase(const NamespaceId& ns, std::span<const BlockKey> 
     if ((entry.state.load(std::memory_order_acquire) & st::kFilling) != 0) continue;
     policy_->remove(slot);
     unlink(slot);
-    used_bytes_ -= entry.bytes;
-    --resident_;
+    count_out(entry.bytes);
     ++erased;
-    transit_used_.fetch_add(entry.bytes, std::memory_order_relaxed);
-    std::uint32_t seen = entry.state.load(std::memory_order_relaxed);
-    while (!entry.state.compare_exchange_weak(seen, (seen & ~(st::kVisible | st::kAside)) | st::kDoomed,
-                                              std::memory_order_acq_rel)) {
-    }
-    if ((seen & st::kCount) == 0) push_leftover(slot);
+    doom(slot);
   }
   apply_leftovers();
   return erased;

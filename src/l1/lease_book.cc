@@ -37,7 +37,7 @@ class LeaseBook::Holder final : public Lease::Body {
     if (!still_valid()) return false;
     const std::lock_guard lock(record_->book->mutex_);
     if (!record_->live.load(std::memory_order_relaxed)) return false;
-    record_->expires.store(record_->book->clock_.now() + span, std::memory_order_relaxed);
+    record_->book->set_expiry(*record_, record_->book->clock_.now() + span);
     return true;
   }
 
@@ -51,7 +51,6 @@ Lease LeaseBook::open(Pins pins) {
   record->book = shared_from_this();
   record->pins = std::move(pins);
   const TimePoint expires = clock_.now() + ttl_;
-  record->expires.store(expires, std::memory_order_relaxed);
   live_.fetch_add(1, std::memory_order_relaxed);
   live_blocks_.fetch_add(record->pins.size(), std::memory_order_relaxed);
   {
@@ -59,11 +58,14 @@ Lease LeaseBook::open(Pins pins) {
     record->older = newest_;
     (newest_ != nullptr ? newest_->newer : oldest_) = record.get();
     newest_ = record.get();
-    if (expires < next_expiry_.load(std::memory_order_relaxed)) {
-      next_expiry_.store(expires, std::memory_order_relaxed);
-    }
+    set_expiry(*record, expires);
   }
   return Lease(std::make_unique<Holder>(std::move(record)));
+}
+
+void LeaseBook::set_expiry(Record& record, TimePoint expires) {
+  record.expires.store(expires, std::memory_order_relaxed);
+  if (expires < next_expiry_.load(std::memory_order_relaxed)) next_expiry_.store(expires, std::memory_order_relaxed);
 }
 
 void LeaseBook::end(Record& record) {

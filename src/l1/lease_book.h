@@ -37,7 +37,8 @@ class LeaseBook : public std::enable_shared_from_this<LeaseBook> {
   class Holder;
 
   void leave(Record& record);
-  void end(Record& record);  // under mutex_
+  void end(Record& record);                            // under mutex_
+  void set_expiry(Record& record, TimePoint expires);  // under mutex_
   Result<LeaseToken> token_of(const std::shared_ptr<Record>& record);
 
   const Clock& clock_;

@@ -20,9 +20,14 @@ constexpr std::uint64_t kSlab = 8ULL << 20;
 constexpr std::uint64_t kSmallestBlock = 256;
 constexpr std::uint64_t kSpareEntries = 64 * 1024;
 
+// Room on top of the capacity: the last slab of each size, chunks freed but not yet reused; and, up to a half of it,
+// what rounding up to the alignment costs.
+std::uint64_t slack(const MemoryCacheOptions& o) {
+  return std::max(o.capacity / 8, 4 * kSlab);
+}
+
 std::uint64_t slab_limit(const MemoryCacheOptions& o) {
-  // Slack on top of the capacity: blocks in transit, the last slab of each size, and chunks freed but not yet reused.
-  return o.capacity + o.transit_bytes + std::max(o.capacity / 8, 4 * kSlab);
+  return o.capacity + o.transit_bytes + slack(o);
 }
 
 }  // namespace
@@ -51,7 +56,10 @@ MemoryCache::MemoryCache(const MemoryCacheOptions& options, std::unique_ptr<Aren
                                        SlabAllocator::kMaxOwner)),
       touches_(kTouchQueueBlocks),
       policy_(std::move(policy)),
-      slabs_(SlabOptions{arena_->size(), slab_bytes, options.alignment}) {}
+      slabs_(SlabOptions{arena_->size(), slab_bytes, options.alignment}),
+      chunk_limit_(options.capacity + slack(options) / 2) {
+  touched_scratch_.reserve(kTouchQueueBlocks);
+}
 
 MemoryCache::~MemoryCache() = default;
 
@@ -249,8 +257,7 @@ void MemoryCache::apply_leftovers() {
     } else if ((seen & st::kFilling) != 0 && unheld) {  // given up before it was complete
       policy_->remove(slot);
       unlink(slot);
-      used_bytes_ -= entry.bytes;
-      --resident_;
+      count_out(entry.bytes);
       free_entry(slot);
     } else if ((seen & st::kAside) != 0) {
       entry.state.fetch_and(~st::kAside, std::memory_order_acq_rel);

@@ -109,6 +109,17 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   /// One count of each; empty places are skipped.
   void unpin_all(std::span<const PinnedBlock> blocks);
 
+  /// How many entries there are of each kind.
+  struct Census {
+    std::uint64_t visible = 0;  ///< Complete and resident.
+    std::uint64_t filling = 0;  ///< Admitted, not complete.
+    std::uint64_t transit = 0;  ///< Not resident; freed with their last count.
+    std::uint64_t held = 0;     ///< Of all these, the ones with a count.
+  };
+  /// For tests: compares every entry with every counter, list and table, under the mutex; kInternal names what
+  /// disagrees. REQUIRES: no `admit` or `allocate_transit` is running.
+  [[nodiscard]] Result<Census> check_invariants();
+
   /// Fills the L1 parts of `stats`.
   void add_stats(CacheStats& stats) const;
   [[nodiscard]] const MemoryCacheOptions& options() const { return options_; }
@@ -137,13 +148,22 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   void free_entry(BlockSlot slot);
   void unlink(BlockSlot slot);  // out of the index; no longer visible
   void evict(BlockSlot slot, Outflow& out);
+  void doom(BlockSlot slot);  // no longer resident; freed with its last count
+  void count_in(std::uint32_t bytes);
+  void count_out(std::uint32_t bytes);
   void grow_tables(std::uint64_t block_bytes, std::size_t newcomers);
   void collect_hot(Outflow& out);
   struct Batch;
   void admit_batch(Batch& batch);
   void decline_surplus(Batch& batch);
+  void give_up(Batch& batch, BlockSlot newcomer, Fate fate);
+  std::size_t erase_batch(const NamespaceId& ns, std::span<const BlockKey> keys);  // takes mutex_ itself
 
   [[nodiscard]] bool transit_room(BlockSlot slot) const;
+  /// Memory a block takes, with rounding.
+  [[nodiscard]] std::uint64_t chunk_of(std::uint64_t bytes) const {
+    return (bytes + options_.alignment - 1) & ~std::uint64_t{options_.alignment - 1};
+  }
 
   // Relocation: takes and releases mutex_ itself.
   bool give_memory(BlockSlot slot);
@@ -163,11 +183,14 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   // Guarded by mutex_.
   const std::unique_ptr<EvictionPolicy> policy_;
   SlabAllocator slabs_;
+  const std::uint64_t chunk_limit_;  // of resident blocks
   BlockSlot free_head_ = kNoSlot;
   std::uint64_t free_entries_ = 0;
   BlockSlot entries_used_ = 0;     // high-water mark
   std::uint64_t table_slots_ = 0;  // what policy and index were told
-  std::uint64_t used_bytes_ = 0;
+  std::uint64_t expected_blocks_ = 0;
+  std::uint64_t used_bytes_ = 0;   // payload of resident blocks
+  std::uint64_t chunk_bytes_ = 0;  // the same, with rounding
   std::uint64_t resident_ = 0;
   std::uint64_t evictions_ = 0;
   std::vector<BlockSlot> hot_;

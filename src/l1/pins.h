@@ -29,7 +29,9 @@ class Pins {
   explicit Pins(std::shared_ptr<MemoryCache> cache) : cache_(std::move(cache)) {}
   ~Pins() { release(); }
   Pins(Pins&& other) noexcept
-      : cache_(std::move(other.cache_)), blocks_(std::move(other.blocks_)), given_back_(other.given_back_) {
+      : cache_(std::move(other.cache_)),
+        blocks_(std::move(other.blocks_)),
+        given_back_(std::exchange(other.given_back_, false)) {
     other.blocks_.clear();
   }
   Pins& operator=(Pins&& other) noexcept {
@@ -37,7 +39,7 @@ class Pins {
       release();
       cache_ = std::move(other.cache_);
       blocks_ = std::move(other.blocks_);
-      given_back_ = other.given_back_;
+      given_back_ = std::exchange(other.given_back_, false);
       other.blocks_.clear();
     }
     return *this;

@@ -27,15 +27,16 @@ struct MemoryCache::Relocation {
   };
   std::uint64_t wanted_bytes = 0;
   std::uint32_t slab = 0;
+  bool kept = false;  // a block stays where it is
   std::vector<Move> moves;
 };
 
 bool MemoryCache::give_memory(BlockSlot slot) {
   BlockEntry& entry = entries_[slot];
+  if (entry.offset != kNoChunk) return true;  // only the caller, who holds it, can change that
   for (int emptied = 0; emptied < kSlabsEmptied; ++emptied) {
     {
       const std::lock_guard lock(mutex_);
-      if (entry.offset != kNoChunk) return true;
       apply_leftovers();
       const std::optional<std::uint64_t> offset = slabs_.allocate(entry.bytes, slot);
       if (offset) {
@@ -63,8 +64,7 @@ bool MemoryCache::drop_for_relocation(BlockSlot slot) {
   if (options_.keep_evicted && (seen & st::kSaved) == 0) transit_dropped_.fetch_add(1, std::memory_order_relaxed);
   policy_->remove(slot);
   unlink(slot);
-  used_bytes_ -= entry.bytes;
-  --resident_;
+  count_out(entry.bytes);
   ++evictions_;
   free_entry(slot);
   return true;
@@ -99,7 +99,7 @@ bool MemoryCache::plan_relocation(Relocation& plan) {
         entries_[slot].state.fetch_add(1, std::memory_order_acq_rel);
         plan.moves.push_back({slot, offset, *to, bytes});
       } else {
-        drop_for_relocation(slot);  // a block pinned just now stays, and keeps its slab
+        plan.kept = !drop_for_relocation(slot) || plan.kept;  // a block pinned just now stays, and keeps its slab
       }
     }
   }
@@ -109,7 +109,6 @@ bool MemoryCache::plan_relocation(Relocation& plan) {
 
 void MemoryCache::finish_relocation(Relocation& plan) {
   const std::lock_guard lock(mutex_);
-  bool emptied = true;
   for (const Relocation::Move& move : plan.moves) {
     BlockEntry& entry = entries_[move.slot];
     std::uint32_t seen = entry.state.load(std::memory_order_acquire);
@@ -123,12 +122,12 @@ void MemoryCache::finish_relocation(Relocation& plan) {
       slabs_.free(move.from);
     } else {
       slabs_.free(move.to);
-      emptied = false;
+      plan.kept = true;
     }
     unpin(move.slot);
   }
-  // Freed with its last block; otherwise it is still this slab, and serves its old size again.
-  if (!emptied) slabs_.reopen(plan.slab);
+  // Freed with its last block. Otherwise it serves its old size again: closed for ever, its free chunks would be lost.
+  if (plan.kept) slabs_.reopen(plan.slab);
 }
 
 }  // namespace reprise

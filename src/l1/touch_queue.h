@@ -41,6 +41,7 @@ class TouchQueue {
   /// serve for ever.
   void take(std::vector<Touched>& into) {
     into.clear();
+    into.reserve(max_blocks_);  // not under the lock
     if (!waiting_.load(std::memory_order_acquire)) return;
     const std::lock_guard lock(mutex_);
     std::swap(into, blocks_);

@@ -1,0 +1,175 @@
+// Memory moves from one block size to another while the blocks in it are read.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "l1/memory_cache.h"
+#include "l1/test_util.h"
+
+namespace reprise {
+namespace {
+
+using l1_test::has;
+using l1_test::holds_block;
+using l1_test::key_of;
+using l1_test::keys_from;
+using l1_test::kMiB;
+using l1_test::pin;
+using l1_test::put;
+using l1_test::put_one;
+using l1_test::TestCache;
+using ::testing::Each;
+
+// Eight slabs, for a capacity of half of them. Two sizes hold all eight, each slab with one block left in it.
+class RelocationTest : public ::testing::Test {
+ protected:
+  RelocationTest() {
+    leave_one_per_slab(a_, keys_from(0, 32), 8, left_a_);
+    leave_one_per_slab(b_, keys_from(100, 27), 7, left_b_);
+    wanted_ = keys_from(200, 23);
+  }
+
+  void leave_one_per_slab(const Namespace& ns, const std::vector<BlockKey>& keys, std::size_t per_slab,
+                          std::vector<BlockKey>& left) {
+    EXPECT_THAT(put(*cache_, ns, keys), Each(Fate::kAdmitted));
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      if (i % per_slab == 0) {
+        left.push_back(keys[i]);
+      } else {
+        cache_->erase(ns.id(), std::span(&keys[i], 1));
+      }
+    }
+  }
+  PinnedBlock look(const Namespace& ns, const BlockKey& key) const {
+    const Pins pins = pin(cache_.cache, ns, std::span(&key, 1));
+    EXPECT_EQ(pins.size(), 1) << "dropped instead of moved";
+    if (pins.empty()) return {};
+    EXPECT_TRUE(holds_block(pins[0], ns.id(), key));
+    return pins[0];
+  }
+  std::set<const std::byte*> places_of_a() const {
+    std::set<const std::byte*> places;
+    for (const BlockKey& key : left_a_) places.insert(look(a_, key).data);
+    return places;
+  }
+
+  const Namespace a_ = l1_test::make_namespace(kMiB);
+  const Namespace b_ = l1_test::make_namespace(kMiB + 64);
+  const Namespace c_ = l1_test::make_namespace(kMiB + 128);
+  TestCache cache_{MemoryCacheOptions{.capacity = 32 * kMiB}};
+  std::vector<BlockKey> left_a_, left_b_, wanted_;
+};
+
+TEST_F(RelocationTest, BlocksMoveTogetherToMakeRoomForAnotherSize) {
+  const auto before = places_of_a();
+  EXPECT_THAT(put(*cache_, c_, wanted_), Each(Fate::kAdmitted));
+  EXPECT_NE(places_of_a(), before);
+  for (const BlockKey& key : left_b_) look(b_, key);
+  EXPECT_EQ(cache_->match_run(c_.id(), wanted_).blocks, wanted_.size());
+  for (const BlockKey& key : wanted_) look(c_, key);
+  EXPECT_EQ(cache_.checked().visible, left_a_.size() + left_b_.size() + wanted_.size());
+}
+
+TEST_F(RelocationTest, HeldBlocksNeverMove) {
+  Pins held(cache_.cache);
+  cache_->pin_each(a_.id(), left_a_, held);
+  cache_->pin_each(b_.id(), std::span(left_b_).first(2), held);
+  const auto before = places_of_a();
+  const auto fates = put(*cache_, c_, wanted_);
+  EXPECT_THAT(fates, ::testing::Contains(Fate::kAdmitted));
+  EXPECT_EQ(places_of_a(), before);
+  EXPECT_EQ(look(b_, left_b_[0]).data, held[4].data);
+  EXPECT_EQ(look(b_, left_b_[1]).data, held[5].data);
+  held.release();
+  const std::size_t run = cache_->match_run(c_.id(), wanted_).blocks;
+  EXPECT_LT(run, wanted_.size()) << "or nothing needed to move, and this test shows nothing";
+  EXPECT_THAT(put(*cache_, c_, wanted_, run), Each(Fate::kAdmitted)) << "now they may";
+  cache_.checked();
+}
+
+TEST_F(RelocationTest, ReadersSeeTheSameBytesWhileBlocksMove) {
+  std::atomic<bool> stop{false};
+  std::atomic<int> wrong{0};
+  std::atomic<int> missed{0};
+  std::vector<std::jthread> readers;
+  for (int t = 0; t < 2; ++t) {
+    readers.emplace_back([&, t] {
+      for (std::size_t i = static_cast<std::size_t>(t); !stop.load(); ++i) {
+        const Namespace& ns = i % 2 == 0 ? a_ : b_;
+        const BlockKey& key = (i % 2 == 0 ? left_a_ : left_b_)[i / 2 % 4];
+        Pins pins = pin(cache_.cache, ns, std::span(&key, 1));
+        missed += pins.empty() ? 1 : 0;
+        wrong += !pins.empty() && !holds_block(pins[0], ns.id(), key) ? 1 : 0;
+        pins.release();
+        std::this_thread::yield();
+      }
+    });
+  }
+  // A slab that is being read is left alone, so one try may not be enough.
+  std::size_t run = 0;
+  for (int tries = 0; tries < 100'000 && run < wanted_.size(); ++tries) {
+    put(*cache_, c_, std::span(wanted_).first(run + 1), run);
+    run = cache_->match_run(c_.id(), wanted_).blocks;
+    std::this_thread::yield();
+  }
+  stop = true;
+  readers.clear();
+  EXPECT_EQ(run, wanted_.size());
+  EXPECT_EQ(wrong.load(), 0);
+  EXPECT_EQ(missed.load(), 0) << "there was room for all to move";
+  EXPECT_EQ(cache_.checked().held, 0);
+}
+
+TEST(Relocation, BlocksWithNowhereToGoAreDropped) {
+  TestCache cache(MemoryCacheOptions{.capacity = 32 * kMiB});
+  for (std::uint64_t size = 0; size < 8; ++size) {  // eight sizes, one slab each, two blocks left in it
+    const Namespace ns = l1_test::make_namespace(kMiB + 64 * size);
+    const auto keys = keys_from(100 * size, 7);
+    ASSERT_THAT(put(*cache, ns, keys), Each(Fate::kAdmitted));
+    cache->erase(ns.id(), std::span(keys).subspan(2));
+  }
+  const Namespace ns = l1_test::make_namespace(kMiB + 64 * 8);
+  const auto keys = keys_from(900, 14);
+  EXPECT_THAT(put(*cache, ns, keys), Each(Fate::kAdmitted));
+  for (const BlockKey& key : keys) EXPECT_TRUE(has(*cache, ns, key));
+  CacheStats stats;
+  cache->add_stats(stats);
+  EXPECT_GE(stats.l1.evictions, 2);
+  EXPECT_EQ(cache.checked().visible, 16 + 14 - stats.l1.evictions);
+}
+
+// Nine slabs: eight with a block that was erased while it is held, and one with two blocks of another size.
+TEST(Relocation, ASlabThatKeepsABlockServesItsSizeAgain) {
+  TestCache cache(MemoryCacheOptions{.capacity = 40 * kMiB});
+  const Namespace two = l1_test::make_namespace(4 * kMiB);
+  const Namespace whole = l1_test::make_namespace(8 * kMiB);
+  const Namespace third = l1_test::make_namespace(3 * kMiB);
+  put(*cache, two, keys_from(0, 2));
+  Pins held(cache.cache);
+  for (std::uint64_t n = 10; n < 18; ++n) {
+    const BlockKey key = key_of(n);
+    ASSERT_EQ(put_one(*cache, whole, key), Fate::kAdmitted);
+    held.append(pin(cache.cache, whole, std::span(&key, 1)));
+    cache->erase(whole.id(), std::span(&key, 1));
+  }
+  Pins reader(cache.cache);
+  cache.notes->on_remove = [&](BlockSlot) {  // the first of the two is dropped; a reader comes for the second
+    const BlockKey second = key_of(1);
+    if (reader.empty()) reader = pin(cache.cache, two, std::span(&second, 1));
+  };
+  EXPECT_EQ(put_one(*cache, third, key_of(50)), Fate::kFull);
+  cache.notes->on_remove = nullptr;
+  ASSERT_EQ(reader.size(), 1);
+  EXPECT_TRUE(holds_block(reader[0], two.id(), key_of(1)));
+  reader.release();
+  EXPECT_EQ(put_one(*cache, two, key_of(2)), Fate::kAdmitted);
+  cache.checked();
+}
+
+}  // namespace
+}  // namespace reprise
