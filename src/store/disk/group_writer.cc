@@ -9,8 +9,10 @@
 namespace reprise::disk {
 namespace {
 
-// Large enough for the device, small enough that one call keeps several in flight.
-constexpr std::uint64_t kRequestBytes = 1 << 20;
+// Large enough for the device, small enough that one round keeps many in flight.
+constexpr std::uint64_t kMinRequestBytes = 256 << 10;
+constexpr std::uint64_t kMaxRequestBytes = 1 << 20;
+constexpr std::uint64_t kRequestsARound = 16;
 constexpr std::uint64_t kMaxGroupBytes = 8 << 20;
 constexpr std::uint64_t kMaxRoundBytes = 32 << 20;
 
@@ -42,6 +44,7 @@ struct GroupWriter::Round {
   std::vector<std::vector<Bytes>> pieces;
   std::vector<WriteRequest> requests;
   std::vector<Group*> owners;
+  std::uint64_t request_bytes = kMaxRequestBytes;
 
   void add(Group& group);
 };
@@ -92,11 +95,11 @@ void GroupWriter::Round::add(Group& group) {
   };
   for (Bytes piece : group.pieces) {
     while (!piece.empty()) {
-      const std::size_t n = std::min<std::uint64_t>(piece.size(), kRequestBytes - size);
+      const std::size_t n = std::min<std::uint64_t>(piece.size(), request_bytes - size);
       current.push_back(piece.first(n));
       piece = piece.subspan(n);
       size += n;
-      if (size == kRequestBytes || current.size() == kMaxPieces) close();
+      if (size == request_bytes || current.size() == kMaxPieces) close();
     }
   }
   close();
@@ -149,6 +152,9 @@ void GroupWriter::write(std::span<Incoming> incoming, Deadline deadline, bool ma
 
 void GroupWriter::write_round(std::span<Group> groups, Deadline deadline) {
   Round round;
+  std::uint64_t bytes = 0;
+  for (const Group& group : groups) bytes += group.bytes;
+  round.request_bytes = std::clamp(page_ceil(bytes / kRequestsARound), kMinRequestBytes, kMaxRequestBytes);
   for (Group& group : groups) {
     group.lay_out();
     round.add(group);
