@@ -48,6 +48,8 @@ void add_rows(Harness& harness, const LoadOptions& options) {
   for (std::size_t i = 0; i < kPhaseCount; ++i) {
     add("  in phase '" + phase_name(i) + "', least", "share", Goal::none(),
         [i](R r) { return Sample{r.min_used_by_phase.at(i)}; });
+    add("  of the blocks offered in it, declined", "share", Goal::none(),
+        [i](R r) { return Sample{r.declined_by_phase.at(i)}; });
   }
   add("capacity in use, mean", "share", Goal::none(), [](R r) { return Sample{r.mean_used}; });
   add("capacity under lease, most", "share", Goal::value_at_most(options.pinned_share),
@@ -78,8 +80,10 @@ void add_rows(Harness& harness, const LoadOptions& options) {
 
 int main(int argc, char** argv) {
   using namespace reprise::bench;
-  std::string capacity_mib = "1024";
-  const auto options = parse_options("mixed", argc, argv, {{"--capacity-mib", "payload in memory", &capacity_mib}});
+  std::string capacity_mib = "1024", pinned_percent = "25";
+  const auto options = parse_options("mixed", argc, argv,
+                                     {{"--capacity-mib", "payload in memory", &capacity_mib},
+                                      {"--pinned-percent", "of it under lease at most", &pinned_percent}});
   if (!options) return usage_error(options.error());
   const std::uint64_t mib = options->quick ? 128 : std::strtoull(capacity_mib.c_str(), nullptr, 10);
   if (mib < 64) return usage_error({reprise::ErrorCode::kInvalid, "--capacity-mib must be at least 64"});
@@ -87,6 +91,7 @@ int main(int argc, char** argv) {
   for (const bool odd_sizes : {false, true}) {
     for (const char* policy : {"lru", "adaptive"}) {
       LoadOptions load{.capacity = mib << 20, .policy = policy, .odd_sizes = odd_sizes};
+      load.pinned_share = std::strtod(pinned_percent.c_str(), nullptr) / 100;
       if (options->quick) load.volume = 0.5;
       add_rows(harness, load);
     }

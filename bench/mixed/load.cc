@@ -298,10 +298,20 @@ Result<LoadResult> run_load(const LoadOptions& options) {
   for (std::size_t i = 0; i < options.threads; ++i) workers.push_back(std::make_unique<Worker>(shared, i));
   LoadResult sum;
   std::vector<double> all;
+  std::uint64_t accepted_before = 0, declined_before = 0;
   for (const Phase& phase : kPhases) {
     const auto took = run_threads(options.threads, [&](std::size_t t) { return workers[t]->run_phase(phase); });
     if (!took) return std::unexpected(took.error());
     sum.seconds += *took;
+    std::uint64_t accepted = 0, declined = 0;
+    for (const auto& worker : workers) {
+      accepted += worker->result.accepted;
+      declined += worker->result.declined;
+    }
+    sum.declined_by_phase.push_back(static_cast<double>(declined - declined_before) /
+                                    static_cast<double>(accepted + declined - accepted_before - declined_before));
+    accepted_before = accepted;
+    declined_before = declined;
     std::vector<double>& used = workers[0]->used;
     sum.min_used_by_phase.push_back(used.empty() ? kNotYet : *std::ranges::min_element(used));
     append(all, std::exchange(used, {}));

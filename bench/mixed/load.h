@@ -31,6 +31,7 @@ struct Longest {
 struct LoadResult {
   double min_used = 0, mean_used = 0;     ///< Resident payload over capacity, from the moment it first was full.
   std::vector<double> min_used_by_phase;  // not a number where it was not full yet
+  std::vector<double> declined_by_phase;  // share of the blocks offered in it
   double peak_pinned = 0;                 ///< Share of the capacity under lease at most.
   double seconds = 0;                     ///< All phases, with making and checking bytes.
   std::uint64_t calls = 0, accepted = 0, declined = 0, full = 0, blocks_read = 0, blocks_checked = 0;
