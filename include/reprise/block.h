@@ -23,7 +23,8 @@ template <typename Tag>
 struct Id128 {
   std::array<std::uint8_t, 16> bytes{};
 
-  friend bool operator==(const Id128&, const Id128&) = default;
+  // By words: compilers turn the array's own comparison into a call of memcmp, which lookups would feel.
+  friend bool operator==(const Id128& a, const Id128& b) { return a.word(0) == b.word(0) && a.word(1) == b.word(1); }
   friend auto operator<=>(const Id128&, const Id128&) = default;
 
   /// The two halves as little-endian words; `word(0)` covers bytes 0..7.

@@ -68,31 +68,57 @@ class BlockIndex {
   /// Walks the candidates for one hash. Usable without a lock.
   class Probe {
    public:
-    Probe(const BlockIndex& index, std::uint64_t hash)
-        : buckets_(index.current_.load(std::memory_order_acquire)), hash_(hash), bucket_(buckets_->home(hash)) {
-      __builtin_prefetch(&buckets_->table[bucket_]);
-    }
+    Probe(const BlockIndex& index, std::uint64_t hash) : Probe(index.current_.load(std::memory_order_acquire), hash) {}
     /// The next slot whose fingerprint agrees, or kNoSlot.
     BlockSlot next() {
-      const std::uint32_t wanted = static_cast<std::uint32_t>(hash_);
       for (;;) {
-        const Bucket& bucket = buckets_->table[bucket_];
-        while (cell_ < kCells) {
-          const std::uint64_t cell = bucket.cells[cell_++].load(std::memory_order_acquire);
-          if (cell != 0 && static_cast<std::uint32_t>(cell >> 32) == wanted) return static_cast<BlockSlot>(cell) - 1;
+        while (matches_ != 0) {
+          const int cell = __builtin_ctz(matches_);
+          matches_ &= matches_ - 1;
+          // Read again: it may have changed since, to empty or to anybody's.
+          const std::uint64_t value = buckets_->table[bucket_].cells[cell].load(std::memory_order_acquire);
+          if (value != 0) return static_cast<BlockSlot>(value) - 1;
         }
-        if (bucket.passed_by.load(std::memory_order_acquire) == 0 || ++walked_ >= buckets_->count) return kNoSlot;
+        if (buckets_->table[bucket_].passed_by.load(std::memory_order_acquire) == 0 || ++walked_ >= buckets_->count) {
+          return kNoSlot;
+        }
         bucket_ = buckets_->after(bucket_);
-        cell_ = 0;
+        look();
       }
     }
 
    private:
+    friend class BlockIndex;
+    Probe(const Buckets* buckets, std::uint64_t hash)
+        : buckets_(buckets), bucket_(buckets->home(hash)), wanted_(static_cast<std::uint32_t>(hash)) {
+      look();
+    }
+    // All cells without a branch: which of them agrees is nothing a processor could predict.
+    void look() {
+      const Bucket& bucket = buckets_->table[bucket_];
+      for (int i = 0; i < kCells; ++i) {
+        const bool agrees =
+            static_cast<std::uint32_t>(bucket.cells[i].load(std::memory_order_relaxed) >> 32) == wanted_;
+        matches_ |= static_cast<std::uint32_t>(agrees) << i;
+      }
+    }
+
     const Buckets* buckets_;
-    std::uint64_t hash_;
     std::uint64_t bucket_;
     std::uint64_t walked_ = 0;
-    int cell_ = 0;
+    std::uint32_t wanted_;
+    std::uint32_t matches_ = 0;
+  };
+
+  /// One version of the table, for a caller with many hashes: fetches lines ahead, then probes.
+  class Reader {
+   public:
+    explicit Reader(const BlockIndex& index) : buckets_(index.current_.load(std::memory_order_acquire)) {}
+    void prefetch(std::uint64_t hash) const { __builtin_prefetch(&buckets_->table[buckets_->home(hash)]); }
+    [[nodiscard]] Probe probe(std::uint64_t hash) const { return {buckets_, hash}; }
+
+   private:
+    const Buckets* buckets_;
   };
 
  private:

@@ -1,7 +1,6 @@
 #include "l1/memory_cache.h"
 
 #include <algorithm>
-#include <array>
 #include <string>
 
 #include "base/kernels.h"
@@ -127,17 +126,17 @@ namespace {
 template <typename Visit>
 void for_each_key(const BlockIndex& index, Table<BlockEntry>& entries, const NamespaceId& ns,
                   std::span<const BlockKey> keys, Visit visit) {
-  std::array<std::uint64_t, kGroup> hashes;
+  const BlockIndex::Reader reader(index);
+  std::uint64_t hashes[kGroup];
+  BlockSlot first[kGroup];
   for (std::size_t base = 0; base < keys.size(); base += kGroup) {
     const std::size_t n = std::min(kGroup, keys.size() - base);
-    std::array<std::optional<BlockIndex::Probe>, kGroup> probes;
     for (std::size_t i = 0; i < n; ++i) {
       hashes[i] = identity_hash(ns, keys[base + i]);
-      probes[i].emplace(index, hashes[i]);
+      reader.prefetch(hashes[i]);
     }
-    std::array<BlockSlot, kGroup> first;
     for (std::size_t i = 0; i < n; ++i) {
-      first[i] = probes[i]->next();
+      first[i] = reader.probe(hashes[i]).next();
       if (first[i] != kNoSlot) __builtin_prefetch(&entries[first[i]], 1);
     }
     for (std::size_t i = 0; i < n; ++i) {
