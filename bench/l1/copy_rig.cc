@@ -20,6 +20,41 @@ std::size_t passes_for(const CopyShape& shape, std::size_t chains) {
   return std::max<std::size_t>(1, wanted / (chains * shape.batch * shape.block));
 }
 
+// Takes every block and keeps none: the cache computes checksums as it does for any store, and no copying in the
+// background disturbs what is measured.
+class NullStore final : public Store {
+ public:
+  NullStore() {
+    info_.name = "null";
+    info_.max_block_bytes = 1ULL << 30;
+    info_.local_index = true;
+  }
+  [[nodiscard]] const StoreInfo& info() const override { return info_; }
+  [[nodiscard]] Result<void> contains(std::span<const BlockId>, std::span<bool> present, Deadline) override {
+    std::ranges::fill(present, false);
+    return {};
+  }
+  void read(std::span<ReadOp> ops, Deadline) override {
+    for (ReadOp& op : ops) op.result = Reason::kMiss;
+  }
+  void write(std::span<WriteOp> ops, Deadline) override {
+    for (WriteOp& op : ops) op.result = Reason::kNone;
+  }
+  [[nodiscard]] Result<std::size_t> erase(std::span<const BlockId>, Deadline) override { return 0; }
+  [[nodiscard]] Result<void> flush(Deadline) override { return {}; }
+  [[nodiscard]] TierStats stats() const override { return {}; }
+
+ private:
+  StoreInfo info_;
+};
+
+StoreRegistry null_store() {
+  StoreRegistry stores;
+  const auto added = stores.add(
+      "null", [](std::string_view) -> Result<std::unique_ptr<Store>> { return std::make_unique<NullStore>(); });
+  return added ? stores : StoreRegistry{};
+}
+
 }  // namespace
 
 std::string CopyShape::text() const {
@@ -43,10 +78,11 @@ Result<std::unique_ptr<CopyRig>> CopyRig::create(const CopyShape& shape) {
   const std::size_t chains = chains_for(shape);
   CacheOptions options = memory_only(chains * shape.batch * shape.block, "lru");
   if (shape.with_checksum) {
-    options.l2_url = "mock:";
+    options.l2_url = "null:";
     options.l2_ingest = Ingest::kHot;
   }
-  auto cache = open_populated(options);
+  const StoreRegistry stores = null_store();
+  auto cache = open_populated(options, Extensions{nullptr, &stores});
   if (!cache) return std::unexpected(cache.error());
   std::unique_ptr<CopyRig> rig(new CopyRig(shape, *std::move(ns), *std::move(cache), chains));
   for (std::size_t i = 0; i < chains * shape.batch; ++i) write_pattern(rig->caller_.slice(i, shape.block), i);
