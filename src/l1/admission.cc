@@ -226,6 +226,14 @@ void MemoryCache::admit_batch(Batch& batch) {
   grow_tables(bytes, batch.to - batch.from);
   std::vector<NewBlock>& run = batch.run;
   std::vector<BlockSlot>& parents = batch.parents;
+  // Held, so they are still these blocks; but `erase` may have taken them from the policy before the mutex was ours.
+  const bool erased = std::ranges::any_of(parents, [this](BlockSlot slot) {
+    return (entries_[slot].state.load(std::memory_order_relaxed) & (st::kVisible | st::kFilling)) == 0;
+  });
+  if (erased) {
+    parents.clear();
+    if (batch.rooted) return;  // the fates say kHole already
+  }
   const bool last = batch.to == batch.end;
   const auto flush_run = [&] {
     if (run.empty()) return;

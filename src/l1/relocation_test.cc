@@ -96,17 +96,22 @@ TEST_F(RelocationTest, ReadersSeeTheSameBytesWhileBlocksMove) {
   std::atomic<bool> stop{false};
   std::atomic<int> wrong{0};
   std::atomic<int> missed{0};
+  std::atomic<int> moved{0};
   std::vector<std::jthread> readers;
   for (int t = 0; t < 2; ++t) {
     readers.emplace_back([&, t] {
       for (std::size_t i = static_cast<std::size_t>(t); !stop.load(); ++i) {
+        std::this_thread::yield();
         const Namespace& ns = i % 2 == 0 ? a_ : b_;
         const BlockKey& key = (i % 2 == 0 ? left_a_ : left_b_)[i / 2 % 4];
-        Pins pins = pin(cache_.cache, ns, std::span(&key, 1));
+        const Pins pins = pin(cache_.cache, ns, std::span(&key, 1));
         missed += pins.empty() ? 1 : 0;
+        for (int look = i % 4 == 0 ? 100 : 1; look > 0 && !pins.empty(); --look) {
+          std::this_thread::yield();
+          const Pins again = pin(cache_.cache, ns, std::span(&key, 1));
+          moved += !again.empty() && pins[0].data != again[0].data ? 1 : 0;
+        }
         wrong += !pins.empty() && !holds_block(pins[0], ns.id(), key) ? 1 : 0;
-        pins.release();
-        std::this_thread::yield();
       }
     });
   }
@@ -121,6 +126,7 @@ TEST_F(RelocationTest, ReadersSeeTheSameBytesWhileBlocksMove) {
   readers.clear();
   EXPECT_EQ(run, wanted_.size());
   EXPECT_EQ(wrong.load(), 0);
+  EXPECT_EQ(moved.load(), 0) << "while it was held";
   EXPECT_EQ(missed.load(), 0) << "there was room for all to move";
   EXPECT_EQ(cache_.checked().held, 0);
 }
