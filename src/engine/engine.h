@@ -64,7 +64,7 @@ class Engine final : public Cache {
     Pins pins;  // the needed blocks of the run, chain after chain
   };
   Gathered gather(std::span<const Chain> chains, Deadline deadline);
-  Gathered gather_from_l1(const Chain& chain);
+  bool gather_from_l1(const Chain& chain, Gathered& gathered);
   Survey survey(std::span<const Chain> chains, Deadline deadline, bool will_read);
   void look_in_l2(std::span<const Chain> chains, Survey& survey, Deadline deadline, bool will_read);
   Reason hold_run(std::span<const Chain> chains, Survey& survey, Deadline deadline);

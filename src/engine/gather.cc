@@ -233,11 +233,15 @@ Reason Engine::hold_run(std::span<const Chain> chains, Survey& survey, Deadline 
   }
 }
 
-Engine::Gathered Engine::gather_from_l1(const Chain& chain) {
-  Gathered gathered;
+// The common case without a survey. With a store only for a chain that is all here.
+bool Engine::gather_from_l1(const Chain& chain, Gathered& gathered) {
   gathered.pins = Pins(cache_);
   gathered.pins.reserve(chain.size());
   const std::size_t run = cache_->pin_run(chain.ns->id(), chain.keys, gathered.pins);
+  if (run < chain.size() && loader_) {
+    gathered.pins.release();
+    return false;
+  }
   gathered.match.blocks = gathered.match.from_l1 = run;
   if (run < chain.size()) {
     const auto behind = chain.keys.subspan(run + 1, std::min(kHoleWindow, chain.size() - run - 1));
@@ -249,18 +253,19 @@ Engine::Gathered Engine::gather_from_l1(const Chain& chain) {
   }
   outlet_.pass_on(cache_->touch(gathered.pins.blocks()));
   count(gathered.match, chain.size(), run * chain.ns->block_bytes(), 0);
-  return gathered;
+  return true;
 }
 
 Engine::Gathered Engine::gather(std::span<const Chain> chains, Deadline deadline) {
   leases_->expire_due();
-  if (chains.size() == 1 && chains[0].rule == MatchRule::prefix() && !loader_) return gather_from_l1(chains[0]);
-
+  Gathered gathered;
+  if (chains.size() == 1 && chains[0].rule == MatchRule::prefix() && gather_from_l1(chains[0], gathered)) {
+    return gathered;
+  }
   if (loader_) deadline = loader_->capped(deadline);
   Survey found = survey(chains, deadline, true);
   const Reason failure = loader_ ? hold_run(chains, found, deadline) : Reason::kNone;
   const std::size_t run = found.run();
-  Gathered gathered;
   gathered.match.blocks = run;
   gathered.pins = Pins(cache_);
   gathered.pins.reserve(needed_total(chains, run));
@@ -304,11 +309,13 @@ void Engine::count(const Match& match, std::size_t needed, std::uint64_t l1_byte
 Result<Match> Engine::match(std::span<const Chain> chains, Deadline deadline) {
   if (auto ok = check_chains(chains); !ok) return std::unexpected(ok.error());
   Match match;
-  if (chains.size() == 1 && chains[0].rule == MatchRule::prefix() && !loader_) {
+  if (chains.size() == 1 && chains[0].rule == MatchRule::prefix()) {
     const MemoryCache::Run run = cache_->match_run(chains[0].ns->id(), chains[0].keys);
-    match.blocks = match.from_l1 = run.blocks;
-    if (run.blocks < chains[0].size()) match.reason = run.more_behind ? Reason::kHole : Reason::kMiss;
-    return match;
+    if (run.blocks == chains[0].size() || !loader_) {
+      match.blocks = match.from_l1 = run.blocks;
+      if (run.blocks < chains[0].size()) match.reason = run.more_behind ? Reason::kHole : Reason::kMiss;
+      return match;
+    }
   }
   const Survey found = survey(chains, loader_ ? loader_->capped(deadline) : deadline, false);
   match.blocks = found.run();
@@ -343,8 +350,9 @@ Result<Match> Engine::get(std::span<const Chain> chains, std::size_t from, std::
                                          std::to_string(chains.size()) + " chains");
   }
   const std::size_t each = out.size() / chains.size();
-  std::vector<Chain> parts;
-  parts.reserve(chains.size());
+  Chain only;  // one chain needs no heap
+  std::vector<Chain> several(chains.size() > 1 ? chains.size() : 0);
+  const std::span<Chain> parts = several.empty() ? std::span(&only, 1) : std::span(several);
   for (std::size_t c = 0; c < chains.size(); ++c) {
     const Chain& chain = chains[c];
     if (from > chain.size() || each > chain.size() - from) {
@@ -363,7 +371,7 @@ Result<Match> Engine::get(std::span<const Chain> chains, std::size_t from, std::
       // A position before `from` is not among these blocks: nothing can match.
       rule.arg = rule.arg >= from ? rule.arg - static_cast<std::uint32_t>(from) : kNowhere;
     }
-    parts.emplace_back(*chain.ns, chain.keys.subspan(from, each), rule);
+    parts[c] = Chain(*chain.ns, chain.keys.subspan(from, each), rule);
   }
   if (each == 0) return Match{};
   const Gathered gathered = gather(parts, deadline);
