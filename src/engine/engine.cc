@@ -128,12 +128,15 @@ Result<std::size_t> Engine::erase(std::span<const Chain> chains, Deadline deadli
   if (loader_) deadline = loader_->capped(deadline);
   std::size_t erased = 0;
   for (const Chain& chain : chains) {
+    std::vector<BlockId> ids;
+    ids.reserve(loader_ ? chain.size() : 0);
+    if (loader_) {
+      for (const BlockKey& key : chain.keys) ids.push_back({chain.ns->id(), key});
+      loader_->forget(ids);  // before L1: what is read until then is visible there, the rest never will be
+    }
     erased += cache_->erase(chain.ns->id(), chain.keys);
     if (!loader_) continue;
-    std::vector<BlockId> ids;
-    ids.reserve(chain.size());
-    for (const BlockKey& key : chain.keys) ids.push_back({chain.ns->id(), key});
-    // The queue first: what is written before this is erased below, what is being written is erased after.
+    // The queue before L2: what is written until then is erased below, what is being written is erased after.
     outlet_.ingest->forget(ids, deadline);
     erased += loader_->erase(std::move(ids), deadline);
   }

@@ -215,6 +215,22 @@ TEST_F(EngineTest, EraseReachesMemoryQueueAndStore) {
   EXPECT_EQ(acquire(in_store).blocks, 0);
 }
 
+TEST_F(EngineTest, EraseReachesBlocksOnTheirWayUp) {
+  start();
+  const auto gate = std::make_shared<Gate>();
+  hooks->read = [gate] { gate->pass(); };
+  const auto keys = make_keys(1, 3);
+  store(keys);
+  EXPECT_EQ(engine->prefetch(Chain(ns, keys))->blocks, 3);
+  gate->await(1);
+  EXPECT_EQ(engine->erase(Chain(ns, keys)).value(), 3);
+  store(make_keys(2, 1));  // what the threads did is over when a read behind them is
+  gate->open();
+  EXPECT_EQ(acquire(make_keys(2, 1)).blocks, 1);
+  while (engine->stats().l1.blocks != 1) put(make_keys(2, 1));  // the filling ones are given up
+  EXPECT_EQ(acquire(keys).blocks, 0) << "a read that was under way must not bring them back";
+}
+
 TEST_F(EngineTest, BlockPendingInTheQueueIsFoundAndComesBackToL1) {
   options.l1_capacity = 4 * kBlock;
   options.l2_ingest = Ingest::kEvicted;

@@ -169,6 +169,7 @@ struct Loader::ReadCall final : Call {
       for (ReadOp& op : mine) op.result = Reason::kUnavailable;
     }
     bool answered = false;
+    const std::lock_guard lock(mutex);  // against forget
     for (std::size_t i = starts[part]; i < starts[part + 1]; ++i) {
       if (ops[i].result == Reason::kNone && publish[i]) cache->publish(memory[i], ops[i].checksum, true);
       answered = answered || (ops[i].result != Reason::kTimeout && ops[i].result != Reason::kUnavailable);
@@ -179,8 +180,8 @@ struct Loader::ReadCall final : Call {
     for (std::size_t i = starts[part]; i < starts[part + 1]; ++i) cache->unpin(memory.take(i).slot);
   }
   std::shared_ptr<MemoryCache> cache;
-  Pins memory;  // pinned as long as anybody may write to it
-  std::vector<bool> publish;
+  Pins memory;                // pinned as long as anybody may write to it
+  std::vector<bool> publish;  // guarded by mutex
   std::vector<ReadOp> ops;
   std::vector<std::size_t> starts;  // part p is [starts[p], starts[p + 1])
 };
@@ -241,28 +242,44 @@ void Loader::after_leaving() {
   log::warn("L2 does not answer: left alone for " + std::to_string(span.count()) + " ms");
 }
 
+std::vector<std::shared_ptr<Loader::ReadCall>> Loader::running_reads() {
+  std::vector<std::shared_ptr<ReadCall>> running;
+  const std::lock_guard lock(mutex_);
+  if (reads_.empty()) return running;
+  for (const auto& call : reads_) {
+    if (auto held = call.lock()) running.push_back(std::move(held));
+  }
+  reads_.assign(running.begin(), running.end());
+  return running;
+}
+
 // Nobody waits for a read_ahead, so whoever comes next finds out that it hangs.
 void Loader::leave_overdue() {
   bool left = false;
-  std::vector<std::shared_ptr<Call>> running;  // freed after the lock
-  {
-    const std::lock_guard lock(mutex_);
-    if (ahead_.empty()) return;
-    for (const auto& call : ahead_) {
-      if (auto held = call.lock()) running.push_back(std::move(held));
-    }
-    ahead_.assign(running.begin(), running.end());
-  }
   const TimePoint now = std::chrono::steady_clock::now();
-  for (const auto& call : running) {
+  for (const auto& call : running_reads()) {
     const std::lock_guard lock(call->mutex);
-    for (std::size_t part = 0; part < call->parts.size(); ++part) {
+    for (std::size_t part = 0; part < call->overdue.size(); ++part) {
       if (call->parts[part] != Call::Part::kRunning || !call->overdue[part].passed(now)) continue;
       call->leave_part(part);
       left = true;
     }
   }
   if (left) after_leaving();
+}
+
+void Loader::forget(std::span<const BlockId> ids) {
+  const auto running = running_reads();
+  if (running.empty()) return;
+  const auto less = [](const BlockId& a, const BlockId& b) { return a.key != b.key ? a.key < b.key : a.ns < b.ns; };
+  std::vector<BlockId> sorted(ids.begin(), ids.end());
+  std::ranges::sort(sorted, less);
+  for (const auto& call : running) {
+    const std::lock_guard lock(call->mutex);
+    for (std::size_t i = 0; i < call->ops.size(); ++i) {
+      if (std::ranges::binary_search(sorted, call->ops[i].id, less)) call->publish[i] = false;
+    }
+  }
 }
 
 Reason Loader::ask_index(std::span<const BlockId> ids, std::vector<bool>& present, Deadline deadline, bool will_read) {
@@ -332,6 +349,8 @@ std::shared_ptr<Loader::ReadCall> Loader::make_read(Pins memory, std::vector<boo
   call->parts.assign(call->starts.size(), Call::Part::kWaiting);
   call->starts.push_back(call->ops.size());
   call->memory = std::move(memory);
+  const std::lock_guard lock(mutex_);
+  reads_.emplace_back(call);
   return call;
 }
 
@@ -339,11 +358,10 @@ bool Loader::read_ahead(Pins memory, std::vector<bool> publish) {
   if (memory.empty()) return true;
   if (!available()) return false;
   const auto call = make_read(std::move(memory), std::move(publish), Deadline::never());
-  call->each = longest_wait_;
-  call->overdue.assign(call->parts.size(), Deadline::never());
   {
-    const std::lock_guard lock(mutex_);
-    ahead_.emplace_back(call);
+    const std::lock_guard lock(call->mutex);
+    call->each = longest_wait_;
+    call->overdue.assign(call->parts.size(), Deadline::never());
   }
   return start(call);
 }

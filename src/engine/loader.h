@@ -37,6 +37,8 @@ class Loader {
   /// The same without waiting: blocks appear in L1 as they arrive. False if the store is away or busy.
   bool read_ahead(Pins memory, std::vector<bool> publish);
 
+  /// Reads of these blocks that are not over do not bring them into L1 any more.
+  void forget(std::span<const BlockId> ids);
   /// Returns how many blocks L2 dropped; 0 where it cannot be asked.
   std::size_t erase(std::vector<BlockId> ids, Deadline deadline);
 
@@ -57,6 +59,7 @@ class Loader {
   bool wait(Call& call, Deadline deadline);
   void after_leaving();
   void leave_overdue();
+  std::vector<std::shared_ptr<ReadCall>> running_reads();
   bool available();
   Reason ask_index(std::span<const BlockId> ids, std::vector<bool>& present, Deadline deadline, bool will_read);
   std::shared_ptr<ReadCall> make_read(Pins memory, std::vector<bool> publish, Deadline deadline);
@@ -67,7 +70,7 @@ class Loader {
   const Duration longest_wait_;
   const std::shared_ptr<Health> health_;  // likewise
   std::mutex mutex_;
-  std::vector<std::weak_ptr<Call>> ahead_;  // guarded by mutex_: read_ahead calls, which nobody waits for
+  std::vector<std::weak_ptr<ReadCall>> reads_;  // guarded by mutex_: reads that are not over
   IoThreads threads_;
 };
 
