@@ -1,5 +1,6 @@
 // reprise::open: turns a URL and options into a cache. The only place where policies, stores and the engine meet.
 
+#include <exception>
 #include <memory>
 #include <random>
 #include <string>
@@ -30,6 +31,7 @@ Result<std::unique_ptr<Cache>> open_embedded(const CacheOptions& options, const 
     const StoreRegistry stores = extensions.stores != nullptr ? *extensions.stores : StoreRegistry::with_builtins();
     auto made = stores.make(options.l2_url);
     if (!made) return std::unexpected(Error{made.error().code, "l2.url: " + made.error().message});
+    if (*made == nullptr) return fail(ErrorCode::kConfig, "l2.url: no store was made for '" + options.l2_url + "'");
     store = std::move(*made);
   }
   auto engine = Engine::create(options, std::move(*policy), std::move(store), kClock);
@@ -37,11 +39,22 @@ Result<std::unique_ptr<Cache>> open_embedded(const CacheOptions& options, const 
   return std::unique_ptr<Cache>(std::move(*engine));
 }
 
+// Factories are somebody else's code, and threads may be refused: an exception ends here.
+Result<std::unique_ptr<Cache>> guarded_open(const CacheOptions& options, const Extensions& extensions) {
+  try {
+    return open_embedded(options, extensions);
+  } catch (const std::exception& error) {
+    return fail(ErrorCode::kInternal, std::string("the cache could not be opened: ") + error.what());
+  } catch (...) {
+    return fail(ErrorCode::kInternal, "the cache could not be opened: a policy's or store's factory threw");
+  }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Cache>> open(std::string_view url, const CacheOptions& options, const Extensions& extensions) {
   const std::string_view scheme = url.substr(0, url.find(':'));
-  if (url.empty() || url == "embedded:") return open_embedded(options, extensions);
+  if (url.empty() || url == "embedded:") return guarded_open(options, extensions);
   if (scheme == "embedded") {
     return fail(ErrorCode::kConfig, "'" + std::string(url) + "': nothing may follow 'embedded:'; use the options");
   }

@@ -12,7 +12,10 @@ namespace {
 
 constexpr std::size_t kMaxChains = 1024;
 constexpr std::size_t kMaxKeys = 1 << 20;
-constexpr std::chrono::milliseconds kCloseGrace{5'000};
+// Keeps deadlines far from the ends of the clock.
+constexpr std::chrono::milliseconds kLongest = std::chrono::hours(24 * 365);
+constexpr std::uint32_t kMaxThreads = 256;
+constexpr std::uint32_t kMaxAbandoned = 1024;
 
 MemoryCacheOptions memory_options(const CacheOptions& options, const Store* store) {
   MemoryCacheOptions memory;
@@ -31,29 +34,49 @@ MemoryCacheOptions memory_options(const CacheOptions& options, const Store* stor
 
 }  // namespace
 
-Result<void> check_options(const CacheOptions& options) {
+namespace {
+
+Result<void> check_span(const char* option, std::chrono::milliseconds span) {
+  if (span > std::chrono::milliseconds::zero() && span <= kLongest) return {};
+  return fail(ErrorCode::kConfig, std::string(option) + " is " + std::to_string(span.count()) +
+                                      " ms; the range is 1 ms to " + std::to_string(kLongest.count()) + " ms");
+}
+
+Result<void> check_count(const char* option, std::uint32_t count, std::uint32_t most) {
+  if (count > 0 && count <= most) return {};
+  return fail(ErrorCode::kConfig,
+              std::string(option) + " is " + std::to_string(count) + "; the range is 1 to " + std::to_string(most));
+}
+
+Result<void> check_memory(const char* option, std::uint64_t bytes) {
   ArenaOptions arena;
-  arena.populate_bytes = options.l1_capacity;
-  arena.reserve_bytes = options.l1_capacity;
-  if (auto ok = Arena::check(arena); !ok) return fail(ErrorCode::kConfig, "l1.capacity: " + ok.error().message);
+  arena.populate_bytes = arena.reserve_bytes = bytes;
+  if (auto ok = Arena::check(arena); !ok) {
+    return fail(ErrorCode::kConfig, std::string(option) + ": " + ok.error().message);
+  }
+  return {};
+}
+
+Result<void> check_l2_options(const CacheOptions& options) {
+  if (options.l2_queue_bytes == 0) return fail(ErrorCode::kConfig, "l2.queue-bytes is 0: nothing could reach L2");
+  if (auto ok = check_memory("l2.queue-bytes", options.l2_queue_bytes); !ok) return ok;
+  if (auto ok = check_count("l2.threads", options.l2_threads, kMaxThreads); !ok) return ok;
+  if (auto ok = check_count("l2.max-abandoned", options.l2_max_abandoned, kMaxAbandoned); !ok) return ok;
+  if (auto ok = check_span("l2.timeout", options.l2_timeout); !ok) return ok;
+  return check_span("l2.eject-for", options.l2_eject_for);
+}
+
+}  // namespace
+
+Result<void> check_options(const CacheOptions& options) {
   if (options.l1_capacity == 0 && options.l2_url.empty()) {
     return fail(ErrorCode::kConfig, "l1.capacity is 0 and l2.url is empty: nothing could be kept; set one of them");
   }
-  if (options.lease_ttl <= std::chrono::milliseconds::zero()) {
-    return fail(ErrorCode::kConfig, "lease.ttl is " + std::to_string(options.lease_ttl.count()) +
-                                        " ms; a lease needs a time to live above 0");
+  if (options.l1_capacity > 0) {
+    if (auto ok = check_memory("l1.capacity", options.l1_capacity); !ok) return ok;
   }
-  if (!options.l2_url.empty()) {
-    if (options.l2_queue_bytes == 0) return fail(ErrorCode::kConfig, "l2.queue-bytes is 0: nothing could reach L2");
-    if (options.l2_threads == 0 || options.l2_threads > 256) {
-      return fail(ErrorCode::kConfig,
-                  "l2.threads is " + std::to_string(options.l2_threads) + "; the range is 1 to 256");
-    }
-    if (options.l2_timeout <= std::chrono::milliseconds::zero()) {
-      return fail(ErrorCode::kConfig, "l2.timeout must be above 0 ms");
-    }
-  }
-  return {};
+  if (auto ok = check_span("lease.ttl", options.lease_ttl); !ok) return ok;
+  return options.l2_url.empty() ? Result<void>() : check_l2_options(options);
 }
 
 Result<void> check_chains(std::span<const Chain> chains) {
@@ -90,23 +113,32 @@ Engine::Engine(const CacheOptions& options, std::shared_ptr<MemoryCache> cache, 
       leases_(std::make_shared<LeaseBook>(clock, options.lease_ttl)),
       store_(std::move(store)),
       loader_(store_ ? std::make_unique<Loader>(store_, cache_, options, clock) : nullptr),
-      ingest_(store_ ? std::make_unique<IngestQueue>(store_, cache_, options) : nullptr) {
-  if (loader_) loader_->set_grace(kCloseGrace);
-  if (ingest_) ingest_->set_grace(kCloseGrace);
-}
+      outlet_{cache_, store_ ? std::make_shared<IngestQueue>(store_, cache_, options) : nullptr, options.l2_ingest} {}
 
-Engine::~Engine() = default;
+Engine::~Engine() {
+  if (!loader_) return;
+  const auto end = std::chrono::steady_clock::now() + close_grace_;
+  outlet_.ingest->close(close_grace_);
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+  loader_->set_grace(std::max(left, std::chrono::milliseconds(10)));
+}
 
 Result<std::size_t> Engine::erase(std::span<const Chain> chains, Deadline deadline) {
   if (auto ok = check_chains(chains); !ok) return std::unexpected(ok.error());
+  if (loader_) deadline = loader_->capped(deadline);
   std::size_t erased = 0;
   for (const Chain& chain : chains) {
+    std::vector<BlockId> ids;
+    ids.reserve(loader_ ? chain.size() : 0);
+    if (loader_) {
+      for (const BlockKey& key : chain.keys) ids.push_back({chain.ns->id(), key});
+      loader_->forget(ids);  // before L1: what is read until then is visible there, the rest never will be
+    }
     erased += cache_->erase(chain.ns->id(), chain.keys);
     if (!loader_) continue;
-    std::vector<BlockId> ids;
-    ids.reserve(chain.size());
-    for (const BlockKey& key : chain.keys) ids.push_back({chain.ns->id(), key});
-    erased += loader_->erase(std::move(ids), loader_->capped(deadline));
+    // The queue before L2: what is written until then is erased below, what is being written is erased after.
+    outlet_.ingest->forget(ids, deadline);
+    erased += loader_->erase(std::move(ids), deadline);
   }
   return erased;
 }
@@ -116,7 +148,7 @@ Result<Lease> Engine::attach(const LeaseToken& token) {
 }
 
 Result<bool> Engine::flush(Deadline deadline) {
-  return ingest_ ? ingest_->flush(deadline) : true;
+  return outlet_.ingest ? outlet_.ingest->flush(deadline) : true;
 }
 
 CacheStats Engine::stats() const {
@@ -125,11 +157,12 @@ CacheStats Engine::stats() const {
   if (store_) stats.l2 = store_->stats();
   cache_->add_stats(stats);
   if (loader_) loader_->add_stats(stats);
-  if (ingest_) ingest_->add_stats(stats);
+  if (outlet_.ingest) outlet_.ingest->add_stats(stats);
   stats.requested = counters_.requested.load(kRelaxed);
   stats.l1.hits = counters_.l1_hits.load(kRelaxed);
   stats.l1.read_bytes = counters_.l1_read_bytes.load(kRelaxed);
   stats.l2.hits = counters_.l2_hits.load(kRelaxed);
+  stats.l2.read_bytes = counters_.l2_read_bytes.load(kRelaxed);
   stats.declined = counters_.declined.load(kRelaxed);
   stats.leases = leases_->live();
   stats.leased_blocks = leases_->live_blocks();

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <span>
 #include <vector>
@@ -28,6 +29,8 @@ class Engine final : public Cache {
                                                               std::unique_ptr<EvictionPolicy> policy,
                                                               std::unique_ptr<Store> store, const Clock& clock);
   ~Engine() override;
+  /// How long the destructor waits, in all, for writes that are queued and for a store that does not answer.
+  void set_close_grace(std::chrono::milliseconds grace) { close_grace_ = grace; }
 
   using Cache::acquire;
   using Cache::erase;
@@ -61,28 +64,39 @@ class Engine final : public Cache {
     Pins pins;  // the needed blocks of the run, chain after chain
   };
   Gathered gather(std::span<const Chain> chains, Deadline deadline);
-  Gathered gather_from_l1(const Chain& chain);
-  Survey survey(std::span<const Chain> chains, Deadline deadline, bool pin);
-  void look_in_l2(std::span<const Chain> chains, Survey& survey, Deadline deadline);
+  bool gather_from_l1(const Chain& chain, Gathered& gathered);
+  Survey survey(std::span<const Chain> chains, Deadline deadline, bool will_read);
+  void look_in_l2(std::span<const Chain> chains, Survey& survey, Deadline deadline, bool will_read);
+  Reason hold_run(std::span<const Chain> chains, Survey& survey, Deadline deadline);
   Reason bring_up(std::span<const Chain> chains, Survey& survey, std::size_t run, Deadline deadline);
   struct Wanted;
-  Wanted make_room(std::span<const Chain> chains, Survey& survey, std::size_t run);
+  Wanted make_room(std::span<const Chain> chains, Survey& survey, std::size_t run, bool past_l1);
+  static void count_tiers(std::span<const Chain> chains, const Survey& found, Match& match);
   void count(const Match& match, std::size_t needed, std::uint64_t l1_bytes, std::uint64_t l2_bytes);
 
   // Writes.
   void offer_chain(const Chain& chain, std::size_t from, std::span<const Bytes> blocks, Stored& stored);
-  Reason offer_past_l1(const BlockId& id, Bytes bytes);
-  void pass_on(Outflow out);
-  void pass_on_admitted(const Admission& admission);
-  [[nodiscard]] bool takes_declined() const;
+  std::vector<Reason> offer_past_l1(std::span<const BlockId> ids, std::span<const Bytes> bytes, std::size_t& present);
+
+  // What leaves L1 on its way to L2. Reservations keep a copy, since they may outlive the engine.
+  struct Outlet {
+    std::shared_ptr<MemoryCache> cache;
+    std::shared_ptr<IngestQueue> ingest;  // null without a store; shared for the same reason
+    Ingest mode;
+
+    void pass_on(Outflow out) const;
+    void pass_on_admitted(const Admission& admission) const;
+    [[nodiscard]] bool takes_declined() const { return ingest != nullptr && mode != Ingest::kHot; }
+  };
 
   const CacheOptions options_;
   const Clock& clock_;
   const std::shared_ptr<MemoryCache> cache_;  // shared with leases and with reads left behind
   const std::shared_ptr<LeaseBook> leases_;   // shared with leases
   const std::shared_ptr<Store> store_;        // shared with calls left behind; may be null
-  const std::unique_ptr<Loader> loader_;      // null without a store, as is ingest_
-  const std::unique_ptr<IngestQueue> ingest_;
+  const std::unique_ptr<Loader> loader_;      // null without a store
+  const Outlet outlet_;
+  std::chrono::milliseconds close_grace_{5'000};
 
   struct Counters {
     std::atomic<std::uint64_t> requested{0};
@@ -95,6 +109,9 @@ class Engine final : public Cache {
   };
   Counters counters_;
 };
+
+/// Why a block that was not admitted is not there.
+[[nodiscard]] Reason reason_of(Fate fate);
 
 /// kConfig when the options cannot work, naming the option and the limit. Allocates nothing.
 [[nodiscard]] Result<void> check_options(const CacheOptions& options);

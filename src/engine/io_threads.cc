@@ -1,8 +1,12 @@
 #include "engine/io_threads.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <mutex>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -27,26 +31,30 @@ IoThreads::IoThreads(std::size_t threads, std::size_t spare, std::size_t max_que
     : state_(std::make_shared<State>()) {
   state_->max_queued = max_queued;
   state_->spare = spare;
-  state_->threads = threads;
   state_->wanted = threads;
-  for (std::size_t i = 0; i < threads; ++i) start_thread(state_);
+  make_up_for(0);
 }
 
 IoThreads::~IoThreads() {
-  std::deque<std::function<void()>> dropped;
+  stop(grace_);
+}
+
+void IoThreads::stop(std::chrono::milliseconds grace) {
+  std::deque<std::function<void()>> dropped;  // what they own goes after the lock
   std::unique_lock lock(state_->mutex);
+  if (state_->stopping) return;
   state_->stopping = true;
   dropped.swap(state_->tasks);
   state_->wake.notify_all();
-  if (!state_->ended.wait_for(lock, grace_, [this] { return state_->threads == 0; })) {
-    log::warn("an L2 operation does not return; closing without it");
-  }
+  const bool ended = state_->ended.wait_for(lock, grace, [this] { return state_->threads == 0; });
+  lock.unlock();
+  if (!ended) log::warn("an L2 operation does not return; closing without it");
 }
 
 bool IoThreads::submit(std::function<void()> task) {
   {
     const std::lock_guard lock(state_->mutex);
-    if (state_->stopping || state_->tasks.size() >= state_->max_queued) return false;
+    if (state_->stopping || state_->threads == 0 || state_->tasks.size() >= state_->max_queued) return false;
     state_->tasks.push_back(std::move(task));
   }
   state_->wake.notify_one();
@@ -54,17 +62,28 @@ bool IoThreads::submit(std::function<void()> task) {
 }
 
 void IoThreads::make_up_for(std::size_t stuck) {
-  {
-    const std::lock_guard lock(state_->mutex);
-    const bool enough = state_->threads >= state_->wanted + stuck;
-    if (state_->stopping || enough || state_->threads >= state_->wanted + state_->spare) return;
-    ++state_->threads;
+  for (;;) {
+    {
+      const std::lock_guard lock(state_->mutex);
+      if (state_->stopping || state_->threads >= state_->wanted + std::min(stuck, state_->spare)) return;
+      ++state_->threads;
+    }
+    if (!start_thread(state_)) return;
   }
-  start_thread(state_);
 }
 
-void IoThreads::start_thread(const std::shared_ptr<State>& state) {
-  std::thread([state] { run(state); }).detach();  // the state counts it; see ~IoThreads
+bool IoThreads::start_thread(const std::shared_ptr<State>& state) {
+  try {
+    std::thread([state] { run(state); }).detach();  // the state counts it; see stop()
+    return true;
+  } catch (const std::system_error& error) {
+    {
+      const std::lock_guard lock(state->mutex);
+      --state->threads;
+    }
+    log::error(std::string("no thread for L2: ") + error.what());
+    return false;
+  }
 }
 
 void IoThreads::run(const std::shared_ptr<State>& state) {
@@ -75,7 +94,13 @@ void IoThreads::run(const std::shared_ptr<State>& state) {
     std::function<void()> task = std::move(state->tasks.front());
     state->tasks.pop_front();
     lock.unlock();
-    task();
+    try {
+      task();
+    } catch (const std::exception& error) {
+      log::error(std::string("an L2 task threw: ") + error.what());
+    } catch (...) {
+      log::error("an L2 task threw");
+    }
     task = nullptr;  // what it owned goes before the lock is taken
     lock.lock();
   }

@@ -18,10 +18,13 @@ class IoThreads final : public Executor {
  public:
   /// `threads` at first, up to `spare` more in place of threads that hang in a task; `max_queued` tasks wait at most.
   IoThreads(std::size_t threads, std::size_t spare, std::size_t max_queued);
-  /// Drops what is queued, waits up to `grace` for running tasks.
+  /// stop(), with the grace that was set.
   ~IoThreads() override;
   void set_grace(std::chrono::milliseconds grace) { grace_ = grace; }
+  /// Drops what is queued, waits up to `grace` for running tasks. Only the first call does anything.
+  void stop(std::chrono::milliseconds grace);
 
+  /// A task that throws ends there: the exception goes no further.
   [[nodiscard]] bool submit(std::function<void()> task) override;
   /// `stuck` threads hang in tasks that somebody gave up on: as many more are started, while spares last.
   void make_up_for(std::size_t stuck);
@@ -29,7 +32,7 @@ class IoThreads final : public Executor {
  private:
   struct State;
   static void run(const std::shared_ptr<State>& state);
-  static void start_thread(const std::shared_ptr<State>& state);
+  static bool start_thread(const std::shared_ptr<State>& state);
 
   // Shared with the threads, which may outlive this object.
   std::shared_ptr<State> state_;

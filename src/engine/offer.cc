@@ -8,7 +8,6 @@
 #include "engine/engine.h"
 
 namespace reprise {
-namespace {
 
 Reason reason_of(Fate fate) {
   switch (fate) {
@@ -21,52 +20,69 @@ Reason reason_of(Fate fate) {
   return Reason::kDeclined;
 }
 
-}  // namespace
-
-bool Engine::takes_declined() const {
-  return ingest_ && options_.l2_ingest != Ingest::kHot;
+void Engine::Outlet::pass_on(Outflow out) const {
+  if (!ingest) return;
+  if (!out.hot.empty()) ingest->offer_resident(std::move(out.hot));
+  if (!out.evicted.empty()) ingest->offer_transit(std::move(out.evicted));
 }
 
-void Engine::pass_on(Outflow out) {
-  if (!ingest_) return;
-  if (!out.hot.empty()) ingest_->offer_resident(std::move(out.hot));
-  if (!out.evicted.empty()) ingest_->offer_transit(std::move(out.evicted));
-}
-
-void Engine::pass_on_admitted(const Admission& admission) {
-  if (!ingest_) return;
+void Engine::Outlet::pass_on_admitted(const Admission& admission) const {
+  if (!ingest) return;
   const auto admitted = admission.filling.blocks();
-  if (options_.l2_ingest == Ingest::kAll) {
-    ingest_->offer_resident(cache_->begin_outbound(admitted));
-  } else if (options_.l2_ingest == Ingest::kHot) {
+  if (mode == Ingest::kAll) {
+    ingest->offer_resident(cache->begin_outbound(admitted));
+  } else if (mode == Ingest::kHot) {
     std::vector<PinnedBlock> hot;
     for (std::size_t i = 0; i < admitted.size(); ++i) {
       if (admission.hot[i]) hot.push_back(admitted[i]);
     }
-    if (!hot.empty()) ingest_->offer_resident(cache_->begin_outbound(hot));
+    if (!hot.empty()) ingest->offer_resident(cache->begin_outbound(hot));
   }
 }
 
-Reason Engine::offer_past_l1(const BlockId& id, Bytes bytes) {
-  if (store_->info().local_index) {
-    bool present = false;
-    if (store_->contains(std::span(&id, 1), std::span(&present, 1), Deadline::now()) && present) return Reason::kNone;
-  }
-  const auto memory = cache_->allocate_transit(id, static_cast<std::uint32_t>(bytes.size()));
-  if (!memory) return Reason::kBusy;
-  cache_->set_checksum(*memory, copy_block_checksum({memory->data, memory->bytes}, bytes));
+// Blocks that L1 declined, on their way to L2. Answers what became of each; those that were in L2 already are kNone
+// and counted in `present`.
+std::vector<Reason> Engine::offer_past_l1(std::span<const BlockId> ids, std::span<const Bytes> bytes,
+                                          std::size_t& present) {
+  std::vector<Reason> outcomes(ids.size(), Reason::kBusy);
+  Pins known(cache_);
+  for (std::size_t i = 0; i < ids.size(); ++i) known.adopt({});
+  outlet_.ingest->pin_pending(ids, known);
+  std::vector<bool> stored;
+  if (store_->info().local_index) loader_->contains(ids, stored, Deadline::now(), false);
   Pins pins(cache_);
-  pins.adopt(*memory);
-  return ingest_->offer_transit(std::move(pins)) == 1 ? Reason::kNone : Reason::kBusy;
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (known[i].slot != kNoSlot || (!stored.empty() && stored[i])) {
+      outcomes[i] = Reason::kNone;
+      ++present;
+      continue;
+    }
+    const auto memory = cache_->allocate_transit(ids[i], static_cast<std::uint32_t>(bytes[i].size()));
+    if (!memory) continue;
+    cache_->set_checksum(*memory, copy_block_checksum({memory->data, memory->bytes}, bytes[i]));
+    pins.adopt(*memory);
+    places.push_back(i);
+  }
+  std::vector<bool> refused;
+  outlet_.ingest->offer_transit(std::move(pins), &refused);
+  for (std::size_t k = 0; k < places.size(); ++k) {
+    if (!refused[k]) outcomes[places[k]] = Reason::kNone;
+  }
+  return outcomes;
 }
 
 void Engine::offer_chain(const Chain& chain, std::size_t from, std::span<const Bytes> blocks, Stored& stored) {
-  const std::size_t to = from + blocks.size();
   const bool rooted = chain.rule.kind == MatchRule::Kind::kPrefix;
-  Admission admission = cache_->admit(*chain.ns, chain.keys, from, to, rooted);
+  Admission admission = cache_->admit(*chain.ns, chain.keys, from, from + blocks.size(), rooted);
   std::size_t next = 0;
+  std::vector<std::size_t> left;  // neither admitted nor present
   for (std::size_t i = 0; i < blocks.size(); ++i) {
-    if (admission.fates[i] != Fate::kAdmitted) continue;
+    if (admission.fates[i] == Fate::kPresent) ++stored.present;
+    if (admission.fates[i] != Fate::kAdmitted) {
+      if (admission.fates[i] != Fate::kPresent) left.push_back(i);
+      continue;
+    }
     const PinnedBlock& block = admission.filling[next++];
     const MutableBytes memory{block.data, block.bytes};
     std::uint64_t sum = 0;
@@ -78,26 +94,31 @@ void Engine::offer_chain(const Chain& chain, std::size_t from, std::span<const B
     cache_->publish(block, sum, false);
   }
   stored.accepted += next;
-  pass_on(std::move(admission.out));
-  pass_on_admitted(admission);
+  outlet_.pass_on(std::move(admission.out));
+  outlet_.pass_on_admitted(admission);
   const std::size_t base = stored.declined_blocks.size();
   stored.declined_blocks.resize(base + blocks.size(), false);
-  for (std::size_t i = 0; i < blocks.size(); ++i) {
-    const Fate fate = admission.fates[i];
-    if (fate == Fate::kAdmitted) continue;
-    if (fate == Fate::kPresent) {
-      ++stored.present;
-      continue;
+  if (left.empty()) return;
+  std::vector<Reason> outcomes;
+  std::size_t already = 0;
+  if (outlet_.takes_declined()) {
+    std::vector<BlockId> ids;
+    std::vector<Bytes> bytes;
+    for (const std::size_t i : left) {
+      ids.push_back({chain.ns->id(), chain.keys[from + i]});
+      bytes.push_back(blocks[i]);
     }
-    Reason reason = reason_of(fate);
-    if (takes_declined()) reason = offer_past_l1({chain.ns->id(), chain.keys[from + i]}, blocks[i]);
-    if (reason == Reason::kNone) {
-      ++stored.accepted;
-      continue;
-    }
+    outcomes = offer_past_l1(ids, bytes, already);
+  } else {
+    for (const std::size_t i : left) outcomes.push_back(reason_of(admission.fates[i]));
+  }
+  stored.present += already;
+  stored.accepted += static_cast<std::size_t>(std::ranges::count(outcomes, Reason::kNone)) - already;
+  for (std::size_t k = 0; k < left.size(); ++k) {
+    if (outcomes[k] == Reason::kNone) continue;
     ++stored.declined;
-    stored.declined_blocks[base + i] = true;
-    if (stored.reason == Reason::kNone) stored.reason = reason;
+    stored.declined_blocks[base + left[k]] = true;
+    if (stored.reason == Reason::kNone) stored.reason = outcomes[k];
   }
 }
 
@@ -109,9 +130,9 @@ Result<Stored> Engine::put(std::span<const Chain> chains, std::size_t from, std:
   }
   const std::size_t each = blocks.size() / chains.size();
   for (std::size_t c = 0; c < chains.size(); ++c) {
-    if (from + each > chains[c].size()) {
-      return fail(ErrorCode::kInvalid, "blocks " + std::to_string(from) + " to " + std::to_string(from + each) +
-                                           " are beyond a chain of " + std::to_string(chains[c].size()));
+    if (from > chains[c].size() || each > chains[c].size() - from) {
+      return fail(ErrorCode::kInvalid, std::to_string(each) + " blocks from " + std::to_string(from) +
+                                           " on are beyond a chain of " + std::to_string(chains[c].size()));
     }
     for (std::size_t i = 0; i < each; ++i) {
       const std::size_t size = blocks[c * each + i].size();
@@ -129,25 +150,23 @@ Result<Stored> Engine::put(std::span<const Chain> chains, std::size_t from, std:
   return stored;
 }
 
-// A reservation's memory: admitted blocks, and blocks that only L2 will keep.
+// A reservation's memory: admitted blocks, and blocks that only L2 will keep. May outlive the engine.
 class Engine::Filling final : public Reservation::Body {
  public:
-  Filling(Engine& engine, const Chain& chain, std::size_t from) : engine_(engine) {
+  Filling(const Outlet& outlet, const Chain& chain, std::size_t from) : outlet_(outlet), transit_(outlet.cache) {
     const bool rooted = chain.rule.kind == MatchRule::Kind::kPrefix;
-    admission_ = engine_.cache_->admit(*chain.ns, chain.keys, from, chain.size(), rooted);
-    engine_.pass_on(std::move(admission_.out));
-    admission_.out = {};
+    admission_ = outlet_.cache->admit(*chain.ns, chain.keys, from, chain.size(), rooted);
+    outlet_.pass_on(std::exchange(admission_.out, {}));
     places_.reserve(chain.size() - from);
     std::size_t next = 0;
-    transit_ = Pins(engine_.cache_);
     for (std::size_t i = 0; i < admission_.fates.size(); ++i) {
       Place& place = places_.emplace_back();
       place.fate = admission_.fates[i];
       if (place.fate == Fate::kAdmitted) {
         place.memory = admission_.filling[next++];
-      } else if (place.fate != Fate::kPresent && engine_.takes_declined()) {
+      } else if (place.fate != Fate::kPresent && outlet_.takes_declined()) {
         const BlockId id{chain.ns->id(), chain.keys[from + i]};
-        const auto memory = engine_.cache_->allocate_transit(id, static_cast<std::uint32_t>(chain.ns->block_bytes()));
+        const auto memory = outlet_.cache->allocate_transit(id, static_cast<std::uint32_t>(chain.ns->block_bytes()));
         if (!memory) continue;
         place.memory = *memory;
         transit_.adopt(*memory);
@@ -155,6 +174,11 @@ class Engine::Filling final : public Reservation::Body {
     }
   }
 
+  /// Blocks that no tier will keep.
+  [[nodiscard]] std::size_t declined() const {
+    return static_cast<std::size_t>(std::ranges::count_if(
+        places_, [](const Place& p) { return p.fate != Fate::kPresent && p.memory.slot == kNoSlot; }));
+  }
   [[nodiscard]] std::size_t size() const override { return places_.size(); }
   [[nodiscard]] MutableBytes block(std::size_t i) override {
     const PinnedBlock& memory = places_[i].memory;
@@ -167,7 +191,7 @@ class Engine::Filling final : public Reservation::Body {
     for (std::size_t i = 0; i < std::min(count, places_.size()); ++i) {
       const Place& place = places_[i];
       if (place.fate == Fate::kAdmitted) {
-        engine_.cache_->publish(place.memory, 0, false);
+        outlet_.cache->publish(place.memory, 0, false);
         ++admitted;
       } else if (place.memory.slot != kNoSlot) {
         ++past;
@@ -176,9 +200,9 @@ class Engine::Filling final : public Reservation::Body {
       }
     }
     admission_.filling.truncate(admitted);
-    engine_.pass_on_admitted(admission_);
+    outlet_.pass_on_admitted(admission_);
     transit_.truncate(past);
-    if (past > 0) past = engine_.ingest_->offer_transit(std::move(transit_));
+    if (past > 0) past = outlet_.ingest->offer_transit(std::move(transit_));
     return present + admitted + past;
   }
 
@@ -187,7 +211,7 @@ class Engine::Filling final : public Reservation::Body {
     Fate fate = Fate::kDeclined;
     PinnedBlock memory;
   };
-  Engine& engine_;
+  const Outlet outlet_;
   Admission admission_;
   Pins transit_;
   std::vector<Place> places_;
@@ -200,7 +224,9 @@ Result<Reservation> Engine::reserve(const Chain& chain, std::size_t from, Deadli
                 "block " + std::to_string(from) + " is beyond a chain of " + std::to_string(chain.size()));
   }
   leases_->expire_due();
-  return Reservation(std::make_unique<Filling>(*this, chain, from));
+  auto filling = std::make_unique<Filling>(outlet_, chain, from);
+  counters_.declined.fetch_add(filling->declined(), std::memory_order_relaxed);
+  return Reservation(std::move(filling));
 }
 
 }  // namespace reprise
