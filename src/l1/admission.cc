@@ -171,6 +171,7 @@ struct MemoryCache::Batch {
   Pins& held;                       // takes the parents of this batch that the next one needs
   Outflow& out;
   std::vector<NewBlock> run;  // reserved outside the mutex
+  bool short_of_pages = false;
 };
 
 Admission MemoryCache::admit(const Namespace& ns, std::span<const BlockKey> keys, std::size_t from, std::size_t to,
@@ -192,12 +193,13 @@ Admission MemoryCache::admit(const Namespace& ns, std::span<const BlockKey> keys
   for (std::size_t at = from; at < to;) {
     const std::size_t end = std::min(to, at + kBatch);
     Batch batch{ns, keys, at,   end,        to, rooted, parents, std::span(result.fates).subspan(at - from, end - at),
-                {}, {},   held, result.out, {}};
+                {}, {},   held, result.out, {}, false};
     batch.slots.assign(end - at, kNoSlot);
     batch.run.reserve(end - at);
     batch.hot.assign(end - at, false);
     result.filling.reserve(result.filling.size() + (end - at));
     admit_batch(batch);
+    if (batch.short_of_pages) give_pages_back();
     for (std::size_t i = 0; i < batch.slots.size(); ++i) {
       if (batch.fates[i] != Fate::kAdmitted) continue;
       if (!give_memory(batch.slots[i])) {
@@ -288,6 +290,7 @@ void MemoryCache::admit_batch(Batch& batch) {
     index_.insert(hash, slot);
     batch.hot[i] = options_.keep_hot && policy_->is_hot(slot);
   }
+  batch.short_of_pages = slabs_.wants_discard();
   collect_hot(batch.out);
 }
 

@@ -169,7 +169,10 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   bool give_memory(BlockSlot slot);
   struct Relocation;
   bool plan_relocation(Relocation& plan);
+  std::optional<std::uint32_t> choose_slab(std::uint64_t wanted_bytes, Relocation& plan);  // under mutex_
+  [[nodiscard]] bool stays(BlockSlot slot) const;
   void finish_relocation(Relocation& plan);
+  void give_pages_back();
   bool drop_for_relocation(BlockSlot slot);  // under mutex_
 
   const MemoryCacheOptions options_;

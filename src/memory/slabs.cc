@@ -16,9 +16,10 @@ constexpr int kCompared = 64;
 }  // namespace
 
 std::uint64_t SlabAllocator::arena_bytes_for(std::uint64_t max_slab_bytes) {
-  // The worst block size uses just over half of its units; and the last slab of each size may be a short one.
+  // The worst block size uses just over half of its units, and as many may be retired; and the last slab of each size
+  // may be a short one.
   constexpr std::uint64_t kShortSlabs = 16;
-  return (2 * max_slab_bytes + kSlabBytes - 1) / kSlabBytes * kSlabBytes + kShortSlabs * kSlabBytes;
+  return (4 * max_slab_bytes + kSlabBytes - 1) / kSlabBytes * kSlabBytes + kShortSlabs * kSlabBytes;
 }
 
 SlabAllocator::SlabAllocator(const SlabOptions& options) : options_(options) {
@@ -71,6 +72,10 @@ void SlabAllocator::free(std::uint64_t offset) {
   slab.free_head = chunk;
   --slab.live;
   live_bytes_ -= size_class.block_bytes;
+  if (slab.state == State::kRetired) {
+    free_retired(unit);
+    return;
+  }
   if (slab.state == State::kClosed) {
     if (slab.live == 0) release(unit);
     return;
@@ -113,7 +118,13 @@ bool SlabAllocator::can_cut(std::uint64_t bytes) const {
     const SizeClass& other = classes_[i];
     if (i != own && other.empty != kNone) budget += slabs_[other.empty].blocks * other.block_bytes;
   }
-  return budget >= block_bytes && free_run(block_bytes, own, true) != kNone;
+  if (budget < block_bytes) return false;
+  return (own != kNone && classes_[own].growing != kNone) || free_run(block_bytes, own, true) != kNone;
+}
+
+bool SlabAllocator::has_addresses(std::uint64_t bytes) const {
+  const std::uint32_t own = find_class(rounded(bytes));
+  return (own != kNone && classes_[own].growing != kNone) || free_run(rounded(bytes), kNone, false) != kNone;
 }
 
 void SlabAllocator::live_blocks(std::uint32_t slab_number,
@@ -135,14 +146,18 @@ void SlabAllocator::close(std::uint32_t slab_number) {
   }
   unlink(slab_number);
   slab.state = State::kClosed;
-  classes_[slab.size_class].free_chunks -= slab.blocks - slab.live;
+  SizeClass& size_class = classes_[slab.size_class];
+  size_class.free_chunks -= slab.blocks - slab.live;
+  if (size_class.growing == slab_number) size_class.growing = kNone;
 }
 
 void SlabAllocator::reopen(std::uint32_t slab_number) {
   Slab& slab = slabs_[slab_number];
   if (slab.state != State::kClosed) return;
   slab.state = State::kOpen;
-  classes_[slab.size_class].free_chunks += slab.blocks - slab.live;
+  SizeClass& size_class = classes_[slab.size_class];
+  size_class.free_chunks += slab.blocks - slab.live;
+  if (slab.blocks < blocks_at(slab_number, size_class.block_bytes)) size_class.growing = slab_number;
   link(slab_number);
 }
 
@@ -194,7 +209,7 @@ std::optional<SlabAllocator::Victim> SlabAllocator::cheapest_window(std::uint64_
 }
 
 SlabAllocator::Report SlabAllocator::report() const {
-  return {live_bytes_, cut_bytes_, cut_slabs_,
+  return {live_bytes_, cut_bytes_, page_bytes_, cut_slabs_,
           slabs_.capacity() * sizeof(Slab) + classes_.capacity() * sizeof(SizeClass) + chunk_words_ * 4};
 }
 
@@ -260,17 +275,26 @@ std::uint32_t SlabAllocator::cut(std::uint32_t index) {
   SizeClass& size_class = classes_[index];
   const std::uint64_t block_bytes = size_class.block_bytes;
   const std::uint64_t whole = std::max(kSlabBytes / block_bytes, std::uint64_t{1}) * block_bytes;
-  std::uint32_t unit = free_run(block_bytes, index, false);
+  std::uint32_t unit = place_for(index);
   while (unit == kNone || options_.max_slab_bytes - cut_bytes_ < whole) {
     if (!release_an_empty(index)) break;
-    unit = free_run(block_bytes, index, false);
+    unit = place_for(index);
   }
-  // A short slab at the end of the budget makes a capacity of N blocks hold exactly N.
+  // A short slab at the end of the budget makes a capacity of N blocks hold exactly N. It grows with the budget, which
+  // retired slabs give back bit by bit: or there would soon be many short ones.
   const std::uint64_t budget = (options_.max_slab_bytes - cut_bytes_) / block_bytes;
   if (unit == kNone || budget == 0) return kNone;
+  const std::uint64_t room = blocks_at(unit, block_bytes);
   Slab& slab = slabs_[unit];
-  slab.blocks = static_cast<std::uint32_t>(std::min(blocks_at(unit, block_bytes), budget));
-  slab.chunks = std::make_unique_for_overwrite<std::uint32_t[]>(slab.blocks);
+  if (slab.state == State::kOpen) {
+    lengthen(unit, std::min(room - slab.blocks, budget));
+    return unit;
+  }
+  for (std::uint32_t i = 0; i < units_of(block_bytes); ++i) {
+    if (slabs_[unit + i].pages > 0) remove(warm_, unit + i);
+  }
+  slab.blocks = static_cast<std::uint32_t>(std::min(room, budget));
+  slab.chunks = std::make_unique_for_overwrite<std::uint32_t[]>(room);
   slab.size_class = index;
   slab.live = 0;
   slab.free_head = kEndOfList;
@@ -280,11 +304,45 @@ std::uint32_t SlabAllocator::cut(std::uint32_t index) {
   while (lowest_free_ < slabs_.size() && slabs_[lowest_free_].state != State::kFree) ++lowest_free_;
   size_class.free_chunks += slab.blocks;
   size_class.empty = unit;
+  if (slab.blocks < room) size_class.growing = unit;
   cut_bytes_ += slab.blocks * block_bytes;
-  chunk_words_ += slab.blocks;
+  chunk_words_ += room;
   ++cut_slabs_;
+  note_pages(unit);
   link(unit);
   return unit;
+}
+
+std::uint32_t SlabAllocator::place_for(std::uint32_t index) const {
+  const SizeClass& size_class = classes_[index];
+  if (size_class.growing != kNone) return size_class.growing;
+  const bool warm = warm_ != kNone && size_class.block_bytes <= kSlabBytes;
+  if (warm && blocks_at(warm_, size_class.block_bytes) > 0) return warm_;
+  return free_run(size_class.block_bytes, index, false);
+}
+
+void SlabAllocator::lengthen(std::uint32_t unit, std::uint64_t blocks) {
+  Slab& slab = slabs_[unit];
+  SizeClass& size_class = classes_[slab.size_class];
+  unlink(unit);
+  slab.blocks += static_cast<std::uint32_t>(blocks);
+  link(unit);
+  size_class.free_chunks += blocks;
+  if (slab.blocks == blocks_at(unit, size_class.block_bytes)) size_class.growing = kNone;
+  cut_bytes_ += blocks * size_class.block_bytes;
+  note_pages(unit);
+}
+
+void SlabAllocator::note_pages(std::uint32_t unit) {
+  std::uint64_t left = slabs_[unit].blocks * classes_[slabs_[unit].size_class].block_bytes;
+  for (; left > 0; ++unit) {
+    const std::uint64_t here = std::min(left, kSlabBytes);
+    left -= here;
+    Slab& slab = slabs_[unit];
+    if (here <= slab.pages) continue;
+    page_bytes_ += here - slab.pages;
+    slab.pages = static_cast<std::uint32_t>(here);
+  }
 }
 
 bool SlabAllocator::release_an_empty(std::uint32_t other_than) {
@@ -305,12 +363,31 @@ void SlabAllocator::release(std::uint32_t unit) {
     size_class.free_chunks -= slab.blocks;
   }
   if (size_class.empty == unit) size_class.empty = kNone;
-  cut_bytes_ -= slab.blocks * size_class.block_bytes;
-  chunk_words_ -= slab.blocks;
+  if (size_class.growing == unit) size_class.growing = kNone;
+  if (slab.dirty) remove(dirty_, unit);
+  cut_bytes_ -= counted_bytes(unit);
+  chunk_words_ -= blocks_at(unit, size_class.block_bytes);
   --cut_slabs_;
-  for (std::uint32_t i = 1; i < units_of(size_class.block_bytes); ++i) slabs_[unit + i].state = State::kFree;
-  slab = Slab{};
+  for (std::uint32_t i = 0, units = units_of(size_class.block_bytes); i < units; ++i) {
+    const std::uint32_t pages = slabs_[unit + i].pages;
+    slabs_[unit + i] = Slab{};
+    slabs_[unit + i].pages = pages;
+    if (pages > 0) push(warm_, unit + i);
+  }
   lowest_free_ = std::min(lowest_free_, unit);
+}
+
+void SlabAllocator::push(std::uint32_t& head, std::uint32_t unit) {
+  slabs_[unit].prev = kNone;
+  slabs_[unit].next = head;
+  if (head != kNone) slabs_[head].prev = unit;
+  head = unit;
+}
+
+void SlabAllocator::remove(std::uint32_t& head, std::uint32_t unit) {
+  const Slab& slab = slabs_[unit];
+  (slab.prev != kNone ? slabs_[slab.prev].next : head) = slab.next;
+  if (slab.next != kNone) slabs_[slab.next].prev = slab.prev;
 }
 
 void SlabAllocator::link(std::uint32_t unit) {
