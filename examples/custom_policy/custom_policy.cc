@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <numeric>
 #include <vector>
 
-#include "reprise/eviction.h"
-#include "sim/replay.h"
-#include "sim/workloads.h"
+#include "reprise/cache.h"
+#include "reprise/keys.h"
 
 namespace {
 
@@ -73,18 +73,46 @@ class MruPolicy final : public reprise::EvictionPolicy {
   std::vector<char> aside_;
 };
 
+constexpr std::size_t kBlockBytes = 4096;
+constexpr std::size_t kChain = 10;
+constexpr std::uint32_t kChains = 200;
+
+// Asks for 200 prompts again and again through a cache that holds half of their blocks; the share of blocks found.
 double hit_ratio(const char* policy, const reprise::PolicyRegistry& registry) {
-  reprise::sim::ReplayOptions options;
-  options.policy = policy;
-  options.capacity_blocks = 5'000;
-  auto requests = reprise::sim::loop(1);
-  requests.resize(3'000);
-  const auto result = reprise::sim::replay(requests, options, registry);
-  if (!result) {
-    std::fprintf(stderr, "%s: %s\n", policy, result.error().message.c_str());
+  reprise::CacheOptions options;
+  options.l1_capacity = kChains * kChain / 2 * kBlockBytes;
+  options.l1_policy = policy;
+  const auto ns = reprise::Namespace::create({.model = "example",
+                                              .revision = "none",
+                                              .dtype = "bfloat16",
+                                              .layout = "opaque",
+                                              .block_tokens = 1,
+                                              .block_bytes = kBlockBytes,
+                                              .layers = reprise::IndexRange{0, 1},
+                                              .heads = reprise::IndexRange{0, 1},
+                                              .salt = "",
+                                              .extras = {}});
+  const auto cache = reprise::open("embedded:", options, {.policies = &registry, .stores = nullptr});
+  if (!ns || !cache) {
+    std::fprintf(stderr, "%s\n", (!ns ? ns.error() : cache.error()).message.c_str());
     return -1;
   }
-  return result->hit_ratio();
+  const std::vector<std::byte> bytes(kBlockBytes);
+  const std::vector<reprise::Bytes> blocks(kChain, bytes);
+  std::size_t asked = 0;
+  std::size_t found = 0;
+  for (std::uint32_t request = 0; request < 10 * kChains; ++request) {
+    std::vector<std::uint32_t> tokens(kChain);
+    std::iota(tokens.begin(), tokens.end(), request % kChains * 1'000);
+    const auto keys = reprise::block_keys(tokens, 1);
+    const auto got = (*cache)->acquire(reprise::Chain(*ns, *keys));
+    if (!got) return -1;
+    asked += kChain;
+    found += got->match.blocks;
+    const auto rest = std::span(blocks).subspan(got->match.blocks);
+    if (!(*cache)->put(reprise::Chain(*ns, *keys), got->match.blocks, rest)) return -1;
+  }
+  return static_cast<double>(found) / static_cast<double>(asked);
 }
 
 }  // namespace

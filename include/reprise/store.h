@@ -36,7 +36,7 @@ struct StoreInfo {
   std::uint64_t max_block_bytes = 0;  ///< Larger blocks are refused.
   bool persistent = false;            ///< Blocks outlive the process.
   bool can_erase = false;
-  bool local_index = false;     ///< contains() answers from memory and never waits.
+  bool local_index = false;  ///< contains() answers from memory and never waits.
 };
 
 /// One block to read. `into` has exactly the block's length; the memory behind it extends to the store's alignment.

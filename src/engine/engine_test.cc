@@ -1,6 +1,6 @@
 #include "engine/engine.h"
 
-#include "engine/engine_fixture.h"
+#include "testing/engine_fixture.h"
 #include "testing/manual_clock.h"
 
 namespace reprise {

@@ -3,7 +3,7 @@
 #include <random>
 #include <stdexcept>
 
-#include "engine/engine_fixture.h"
+#include "testing/engine_fixture.h"
 #include "testing/faulty_store.h"
 
 namespace reprise {
