@@ -23,7 +23,8 @@ namespace {
 // Under one hold of the mutex: candidates looked at, and blocks in them after which there is no further one.
 constexpr int kSlabsTried = 16;
 constexpr std::size_t kBlocksLookedAt = 8192;
-constexpr int kSlabsEmptied = 256;  // for one block; a block of many slabs needs many
+constexpr std::size_t kUsualBlocks = 2048;  // in a slab: tables for more grow under the mutex
+constexpr int kSlabsEmptied = 256;          // for one block; a block of many slabs needs many
 
 }  // namespace
 
@@ -58,6 +59,8 @@ bool MemoryCache::give_memory(BlockSlot slot) {
     if (offset) return true;
     Relocation plan;
     plan.wanted_bytes = entry.bytes;
+    plan.live.reserve(kUsualBlocks);
+    plan.moves.reserve(kUsualBlocks);
     if (!plan_relocation(plan)) return false;
     for (const Relocation::Move& move : plan.moves) {
       copy_block({arena_->data() + move.to, move.bytes}, {arena_->data() + move.from, move.bytes});

@@ -117,7 +117,7 @@ TEST_F(RelocationTest, ReadersSeeTheSameBytesWhileBlocksMove) {
       }
     });
   }
-  // A slab that is being read is left alone, so one try may not be enough.
+  // Blocks that are being read stay, and keep memory from the others, so one try may not be enough.
   std::size_t run = 0;
   for (int tries = 0; tries < 100'000 && run < wanted_.size(); ++tries) {
     put(*cache_, c_, std::span(wanted_).first(run + 1), run);
