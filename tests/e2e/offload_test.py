@@ -12,7 +12,7 @@ BLOCK = 4096
 class SelectiveOffload(harness.Case):
     def run_with(self, ingest, policy="adaptive"):
         tier = self.folder / f"tier-{ingest}"
-        url = f"disk:{tier}?capacity={DISK_BLOCKS * BLOCK}B"
+        url = f"disk:{tier}?capacity={DISK_BLOCKS * BLOCK}B&segment=4MiB"
         return self.replay(harness.TRACE, "--policy", policy, "--capacity-blocks", L1_BLOCKS, "--tier", url, "--ingest",
                            ingest)[0]
 
