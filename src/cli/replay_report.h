@@ -19,7 +19,7 @@ struct ReplayHeader {
 };
 
 [[nodiscard]] std::string replay_tables(const ReplayHeader& header, std::span<const ReplayResult> results);
-/// {"trace", ..., "results": [{"policy", "capacity_blocks", "requests", "prefix_hit_ratio", ...}]}; docs/replay.md.
+/// {"trace", ..., "results": [{"policy", "capacity_blocks", "requests", "prefix_hit_ratio", ...}]}.
 [[nodiscard]] std::string replay_json(const ReplayHeader& header, std::span<const ReplayResult> results);
 /// The page carries the JSON and draws from it; it loads nothing.
 [[nodiscard]] std::string replay_html(const ReplayHeader& header, std::span<const ReplayResult> results);

@@ -10,22 +10,24 @@
 #include <functional>
 #include <memory>
 
-#include "base/executor.h"
-
 namespace reprise {
 
-class IoThreads final : public Executor {
+class IoThreads {
  public:
   /// `threads` at first, up to `spare` more in place of threads that hang in a task; `max_queued` tasks wait at most.
   IoThreads(std::size_t threads, std::size_t spare, std::size_t max_queued);
   /// stop(), with the grace that was set.
-  ~IoThreads() override;
+  ~IoThreads();
   void set_grace(std::chrono::milliseconds grace) { grace_ = grace; }
   /// Drops what is queued, waits up to `grace` for running tasks. Only the first call does anything.
   void stop(std::chrono::milliseconds grace);
 
-  /// A task that throws ends there: the exception goes no further.
-  [[nodiscard]] bool submit(std::function<void()> task) override;
+  IoThreads(const IoThreads&) = delete;
+  IoThreads& operator=(const IoThreads&) = delete;
+
+  /// False, and the task is dropped, when too many wait or when stopped. A task that throws ends there: the exception
+  /// goes no further.
+  [[nodiscard]] bool submit(std::function<void()> task);
   /// `stuck` threads hang in tasks that somebody gave up on: as many more are started, while spares last.
   void make_up_for(std::size_t stuck);
 
