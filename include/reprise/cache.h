@@ -38,7 +38,7 @@ struct Acquired {
 /// What became of offered blocks.
 struct Stored {
   std::size_t accepted = 0;       ///< Newly stored in some tier.
-  std::size_t present = 0;        ///< Already there; nothing was copied.
+  std::size_t present = 0;        ///< Already there, or being stored by another call; nothing was copied.
   std::size_t declined = 0;       ///< Not kept in any tier.
   Reason reason = Reason::kNone;  ///< Why the first declined block was.
   /// One entry per offered block, chain after chain: true where it was declined. Empty when nothing was.
@@ -75,7 +75,7 @@ class Cache {
   /// Forgets the chains' blocks in every tier; leased blocks vanish when released. Returns how many were dropped.
   [[nodiscard]] virtual Result<std::size_t> erase(std::span<const Chain> chains, Deadline deadline) = 0;
 
-  /// Joins a lease another session holds. kExpired is an error of code kDenied: unknown, foreign or ended token.
+  /// Joins a lease another session holds. Fails with kDenied for a token that is unknown, foreign or ended.
   [[nodiscard]] virtual Result<Lease> attach(const LeaseToken& token) = 0;
 
   /// Waits until everything accepted so far is written to L2 or dropped; false at the deadline.

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include <cstddef>
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -29,8 +30,9 @@ class Table {
       return;
     }
     base_ = base;
-    const auto address = reinterpret_cast<std::size_t>(base);
-    records_ = reinterpret_cast<T*>((address + kHuge - 1) / kHuge * kHuge);
+    void* aligned = base;
+    std::size_t space = mapped_;
+    records_ = static_cast<T*>(std::align(kHuge, count * sizeof(T), aligned, space));
     if (count * sizeof(T) >= kHuge) ::madvise(base, mapped_, MADV_HUGEPAGE);
   }
   ~Table() {
@@ -48,7 +50,7 @@ class Table {
   const T& operator[](std::size_t i) const { return records_[i]; }
 
  private:
-  void swap(Table& other) {
+  void swap(Table& other) noexcept {
     std::swap(base_, other.base_);
     std::swap(mapped_, other.mapped_);
     std::swap(records_, other.records_);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <random>
 #include <string>
@@ -30,11 +31,13 @@ using l1_test::kKiB;
 using l1_test::kMiB;
 using l1_test::TestCache;
 
+// How many calls a test makes of the `base` it names: ten times as many in the long form, fewer under sanitizers.
+int calls(int base) {
 #ifdef REPRISE_SANITIZED
-constexpr int kShare = 8;
-#else
-constexpr int kShare = 1;
+  base /= 8;
 #endif
+  return std::getenv("REPRISE_LONG") != nullptr ? 10 * base : base;
+}
 
 struct Load {
   std::vector<std::uint64_t> sizes;
@@ -192,7 +195,7 @@ INSTANTIATE_TEST_SUITE_P(Policies, StressTest, ::testing::Values("lru", "s3fifo"
                          [](const auto& param) { return std::string(param.param); });
 
 TEST_P(StressTest, SmallBlocksUnderConstantEviction) {
-  const Load load{.sizes = {1024, 3000}, .calls = 30'000 / kShare};
+  const Load load{.sizes = {1024, 3000}, .calls = calls(30'000)};
   run_load(TestCache(
                MemoryCacheOptions{
                    .capacity = 100 * kKiB, .transit_bytes = 20 * kKiB, .keep_evicted = true, .keep_hot = true},
@@ -204,7 +207,7 @@ TEST_P(StressTest, LargeBlocksOfManySizesThatTakeMemoryFromEachOther) {
   const Load load{.sizes = {kMiB, kMiB + 64, 2 * kMiB + 512, 3 * kMiB, 700 * kKiB, 5 * kMiB},
                   .chains = 6,
                   .length = 4,
-                  .calls = 1'500 / kShare};
+                  .calls = calls(1'500)};
   run_load(
       TestCache(MemoryCacheOptions{.capacity = 32 * kMiB, .transit_bytes = 8 * kMiB, .keep_evicted = true}, GetParam()),
       load);
