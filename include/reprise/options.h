@@ -28,7 +28,7 @@ struct CacheOptions {
   bool l1_populate = true;                      ///< Touch the arena in the background so that first use is fast.
   std::chrono::milliseconds lease_ttl{60'000};  ///< A lease not renewed for this long is void.
 
-  std::string l2_url;  ///< "" = none; "disk:/path?capacity=10GiB", "mock:".
+  std::string l2_url = "";  ///< "" = none; "disk:/path?capacity=10GiB", "mock:".
   Ingest l2_ingest = Ingest::kAll;
   std::uint64_t l2_queue_bytes = 256ULL << 20;    ///< Bytes waiting to be written to L2; beyond it, writes are dropped.
   std::uint32_t l2_threads = 2;                   ///< Threads that talk to L2.
