@@ -32,13 +32,17 @@ class MemoryCache::Filter final : public VictimFilter {
       const bool free = (count == 0 || only_outbound) && (seen & (st::kClaimed | st::kFilling)) == 0;
       const std::uint32_t next = free ? (seen & ~(st::kVisible | st::kAside)) : (seen | st::kAside);
       if (state.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_acquire)) {
+        refused_ = refused_ || !free;
         return free;
       }
     }
   }
+  /// True once a block that the policy would have evicted was held by somebody.
+  [[nodiscard]] bool refused() const { return refused_; }
 
  private:
   MemoryCache& cache_;
+  bool refused_ = false;
 };
 
 bool MemoryCache::transit_room(BlockSlot slot) const {
@@ -309,7 +313,7 @@ void MemoryCache::decline_surplus(Batch& batch) {
     if (victim) {
       const bool newcomer = (entries_[*victim].state.load(std::memory_order_relaxed) & st::kNewcomer) != 0;
       if (newcomer) {
-        give_up(batch, *victim, Fate::kDeclined);
+        give_up(batch, *victim, filter.refused() ? Fate::kFull : Fate::kDeclined);
       } else {
         evict(*victim, batch.out);
       }
