@@ -7,10 +7,10 @@
 namespace reprise {
 namespace kernels {
 
-// Against memcpy (Zen 3, AVX2, bench/kernels): 1.4 to 1.7 from cold to cold, 2.0 to 2.4 from hot to cold (a put of what
-// was just computed), 0.9 to 1.1 from cold to hot, 0.4 to 0.7 if both sides stay cached, which a cache of gigabytes
-// does not see. It would pay from 4 KiB on, but readers of small blocks may well find them cached.
-const std::size_t kStreamFrom = 64 << 10;
+// Non-temporal stores against memcpy (Zen 3, AVX2, bench/kernels): 1.4 to 1.7 from cold to cold, 2.0 to 2.4 from hot to
+// cold (a put of what was just computed), 0.9 to 1.1 from cold to hot, 0.4 to 0.7 if both sides stay cached, which a
+// cache of gigabytes does not see. Below 16 KiB readers may well find blocks cached, and fences begin to show.
+const std::size_t kStreamFrom = 16 << 10;
 
 }  // namespace kernels
 
