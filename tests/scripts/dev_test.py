@@ -27,11 +27,11 @@ class Dev(unittest.TestCase):
             self.assertEqual(code, 1, output)
             self.assertIn(hint, output)
 
-    def test_ci_stays_under_forty_minutes(self):
+    def test_ci_ends_within_an_hour(self):
         with open(os.path.join(ROOT, ".ci", "budget.txt"), encoding="utf-8") as table:
             minutes = [float(line.split()[1]) for line in table if line.strip() and not line.startswith("#")]
         self.assertGreater(len(minutes), 5)
-        self.assertLessEqual(sum(minutes), 40)
+        self.assertLessEqual(sum(minutes), 60)
 
 
 if __name__ == "__main__":
