@@ -1,0 +1,66 @@
+// Bodies: from bytes to verified FlatBuffers tables and back, and the pieces that several messages share.
+//
+// Nothing in a body is looked at before FlatBuffers' verifier has been over it. Pure functions.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "reprise/chain.h"
+#include "reprise/keys.h"
+#include "reprise/stats.h"
+#include "reprise/status.h"
+#include "wire/protocol_generated.h"
+
+namespace reprise::wire {
+
+/// The body as a table of type T, or nullptr when it is none. Valid as long as the bytes; `body` is 8-aligned.
+template <typename T>
+[[nodiscard]] const T* read_body(Bytes body) {
+  flatbuffers::Verifier verifier(reinterpret_cast<const std::uint8_t*>(body.data()), body.size(), /*max_depth=*/8,
+                                 /*max_tables=*/8192);
+  if (!verifier.VerifyBuffer<T>(nullptr)) return nullptr;
+  return flatbuffers::GetRoot<T>(body.data());
+}
+
+/// The finished builder's bytes.
+[[nodiscard]] inline Bytes body_of(const flatbuffers::FlatBufferBuilder& builder) {
+  return std::as_bytes(std::span(builder.GetBufferPointer(), builder.GetSize()));
+}
+
+[[nodiscard]] inline std::string text_of(const flatbuffers::String* text) {
+  return text ? text->str() : std::string();
+}
+[[nodiscard]] inline Bytes bytes_of(const flatbuffers::Vector<std::uint8_t>* bytes) {
+  return bytes ? std::as_bytes(std::span(bytes->data(), bytes->size())) : Bytes();
+}
+
+template <typename Tag>
+[[nodiscard]] Id to_wire(const Id128<Tag>& id) {
+  return {id.word(0), id.word(1)};
+}
+template <typename T>
+[[nodiscard]] T from_wire(const Id& id) {
+  return T::from_words(id.w0(), id.w1());
+}
+
+/// A chain's keys, in place.
+[[nodiscard]] std::span<const BlockKey> keys_of(const Chain& chain);
+/// False when the rule is none that this version knows.
+[[nodiscard]] bool rule_of(const Chain& chain, MatchRule& rule);
+[[nodiscard]] flatbuffers::Offset<Chain> to_wire(flatbuffers::FlatBufferBuilder& builder, std::uint32_t handle,
+                                                 MatchRule rule, std::span<const BlockKey> keys);
+
+/// kNone for a number this version does not know.
+[[nodiscard]] Reason reason_of(std::uint8_t number);
+[[nodiscard]] ErrorCode error_of(std::uint8_t number);
+
+[[nodiscard]] NamespaceSpec spec_of(const OpenNamespace& message);
+[[nodiscard]] flatbuffers::Offset<OpenNamespace> to_wire(flatbuffers::FlatBufferBuilder& builder,
+                                                         const NamespaceSpec& spec);
+
+[[nodiscard]] flatbuffers::Offset<Stats> to_wire(flatbuffers::FlatBufferBuilder& builder, const CacheStats& stats);
+[[nodiscard]] CacheStats stats_of(const Stats& message);
+
+}  // namespace reprise::wire
