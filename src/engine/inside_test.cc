@@ -204,6 +204,7 @@ TEST_F(InsideTest, ChecksumOfTheWriterIsPublishedAndGoesToL2) {
 TEST_F(InsideTest, ExplainsWhereABlockIsAndWhyItLeft) {
   testing::ManualClock clock;
   options.l1_capacity = 2 * kBlock;
+  hooks->info.local_index = true;  // waiting for a thread of the store would go by the real clock
   open({.shared_leases = false, .observe = true}, clock);
   const auto keys = make_keys(1, 2);
   EXPECT_EQ(explain(keys[0]).where, Where::kNowhere);
@@ -229,7 +230,16 @@ TEST_F(InsideTest, ExplainsWhereABlockIsAndWhyItLeft) {
   EXPECT_EQ(gone.last_departure->why, DepartureWhy::kEvicted);
   EXPECT_EQ(gone.last_departure->ago, 3s);
   EXPECT_EQ(engine->departures()[static_cast<std::size_t>(DepartureWhy::kEvicted)], 2);
-  EXPECT_EQ(explain(keys[0], Deadline::now()).l2, Reason::kTimeout);
+}
+
+TEST_F(InsideTest, ExplainSaysWhenL2CouldNotBeAsked) {
+  open({});
+  const auto keys = make_keys(1, 1);
+  store(keys);
+  EXPECT_EQ(explain(keys[0]).where, Where::kL2);
+  const Explained late = explain(keys[0], Deadline::now());
+  EXPECT_EQ(late.where, Where::kNowhere);
+  EXPECT_EQ(late.l2, Reason::kTimeout);
 }
 
 TEST_F(InsideTest, ExplainsWhatFillsAndWhatIsOnItsWay) {
