@@ -152,20 +152,20 @@ TEST_F(LeasedWordsTest, WithoutAWordThereIsNoLeaseAndNothingHeld) {
   EXPECT_EQ(open(2).size(), 2);
 }
 
-// One thread reads a leased block and asks the word, as a client does; the other lets the lease run out and has the
-// block's memory overwritten. Whenever the word still stood after the read, the bytes were the leased ones.
+// Three threads: one lets leases run out; one waits for the only block's memory, overwrites and leases it; one reads in
+// place and asks the word, as a client does. The word must have ended by the time the memory can be had, and whenever
+// it still stood after a read, the bytes were the leased ones.
 TEST(LeasedWordsThreads, WordChangesBeforeTheBytesCan) {
   const Namespace ns = l1_test::make_namespace(kBlock);
-  TestCache cache{MemoryCacheOptions{.capacity = 1 * kBlock}};
+  TestCache cache{MemoryCacheOptions{.capacity = kBlock}};
   ManualClock clock;
   const auto words = make_words();
   const Mapped client(*words);
   const auto book = std::make_shared<LeaseBook>(clock, 10s, words);
-
-  struct Offer {
-    std::atomic<std::uint64_t> number{0};  // of the key leased; 0 = none
-    std::atomic<std::uint64_t*> word_of_block{nullptr};
-    std::atomic<std::uint32_t> index{0};
+  struct {
+    std::atomic<std::uint64_t> number{0};  // that the leased block holds; 0 = none
+    std::atomic<std::uint64_t*> bytes{nullptr};
+    std::atomic<std::uint32_t> word{0};
     std::atomic<std::uint64_t> generation{0};
   } offer;
   std::atomic<bool> stop{false};
@@ -175,39 +175,52 @@ TEST(LeasedWordsThreads, WordChangesBeforeTheBytesCan) {
     while (!stop) {
       const std::uint64_t number = offer.number.load(std::memory_order_acquire);
       if (number == 0) continue;
-      std::uint64_t* const at = offer.word_of_block.load(std::memory_order_relaxed);
-      const std::uint32_t index = offer.index.load(std::memory_order_relaxed);
+      std::atomic_ref<std::uint64_t> block(*offer.bytes.load(std::memory_order_relaxed));
+      const std::uint32_t word = offer.word.load(std::memory_order_relaxed);
       const std::uint64_t generation = offer.generation.load(std::memory_order_relaxed);
-      const std::uint64_t bytes = std::atomic_ref<std::uint64_t>(*at).load(std::memory_order_relaxed);
-      if (!client.valid(index, generation) || offer.number.load(std::memory_order_relaxed) != number) continue;
+      const std::uint64_t found = block.load(std::memory_order_relaxed);
+      // A torn offer names another lease's word.
+      if (!client.valid(word, generation) || offer.number.load(std::memory_order_relaxed) != number) continue;
       checked.fetch_add(1, std::memory_order_relaxed);
-      if (bytes != number) wrong.fetch_add(1, std::memory_order_relaxed);
+      wrong.fetch_add(found != number ? 1 : 0, std::memory_order_relaxed);
+    }
+  });
+  std::thread expirer([&] {
+    while (!stop) {
+      clock.advance(11s);
+      book->expire_due();
+      std::this_thread::yield();
     }
   });
   Lease lease;
-  for (std::uint64_t number = 1; number < 4000 || (checked.load() < 100 && number < 4'000'000); ++number) {
+  LeaseInside inside;
+  std::uint64_t early = 0;
+  for (std::uint64_t number = 1; number < 2000 || (checked.load() == 0 && number < 1'000'000); ++number) {
     const BlockKey key = l1_test::key_of(number);
-    clock.advance(11s);
-    book->expire_due();  // and now the only block can be evicted, its memory reused
-    Admission admission = cache->admit(ns, std::span(&key, 1), 0, 1, true);
-    ASSERT_EQ(admission.filling.size(), 1);
+    Admission admission;
+    while (admission.filling.empty()) admission = cache->admit(ns, std::span(&key, 1), 0, 1, true);
+    early += client.valid(inside.word, inside.generation) ? 1 : 0;
+    offer.number.store(0, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
     auto* const at = reinterpret_cast<std::uint64_t*>(admission.filling[0].data);
     std::atomic_ref<std::uint64_t>(*at).store(number, std::memory_order_relaxed);
     cache->publish(admission.filling[0], 0, false);
-    lease = book->open(l1_test::pin(cache.cache, ns, std::span(&key, 1)));
-    ASSERT_EQ(lease.size(), 1);
-    const LeaseInside inside = LeaseBook::inside(lease);
-    offer.number.store(0, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_release);
-    offer.word_of_block.store(at, std::memory_order_relaxed);
-    offer.index.store(inside.word, std::memory_order_relaxed);
+    Pins pins = l1_test::pin(cache.cache, ns, std::span(&key, 1));
+    EXPECT_EQ(pins.size(), 1);
+    admission = {};
+    lease = book->open(std::move(pins));
+    inside = LeaseBook::inside(lease);
+    offer.bytes.store(at, std::memory_order_relaxed);
+    offer.word.store(inside.word, std::memory_order_relaxed);
     offer.generation.store(inside.generation, std::memory_order_relaxed);
     offer.number.store(number, std::memory_order_release);
   }
   stop = true;
   reader.join();
-  EXPECT_GT(checked.load(), 0) << "the reader never saw a live lease";
+  expirer.join();
+  EXPECT_EQ(early, 0) << "memory could be had while its lease's word still stood";
   EXPECT_EQ(wrong.load(), 0);
+  EXPECT_GT(checked.load(), 0) << "the reader never saw a live lease";
 }
 
 }  // namespace
