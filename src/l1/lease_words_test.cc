@@ -152,12 +152,17 @@ TEST_F(LeasedWordsTest, WithoutAWordThereIsNoLeaseAndNothingHeld) {
   EXPECT_EQ(open(2).size(), 2);
 }
 
-// Three threads: one lets leases run out; one waits for the only block's memory, overwrites and leases it; one reads in
+// Three threads: one lets leases run out; one waits for the one block's memory, overwrites and leases it; one reads in
 // place and asks the word, as a client does. The word must have ended by the time the memory can be had, and whenever
 // it still stood after a read, the bytes were the leased ones.
 TEST(LeasedWordsThreads, WordChangesBeforeTheBytesCan) {
   const Namespace ns = l1_test::make_namespace(kBlock);
-  TestCache cache{MemoryCacheOptions{.capacity = kBlock}};
+  TestCache cache{MemoryCacheOptions{.capacity = 2 * kBlock}};
+  // Every lease also holds this block many times over: to give all that back takes a moment.
+  const BlockKey ballast = l1_test::key_of(0);
+  l1_test::put_one(*cache, ns, ballast);
+  const Pins held = l1_test::pin(cache.cache, ns, std::span(&ballast, 1));
+  const std::vector<PinnedBlock> weight(500, held[0]);
   ManualClock clock;
   const auto words = make_words();
   const Mapped client(*words);
@@ -207,6 +212,7 @@ TEST(LeasedWordsThreads, WordChangesBeforeTheBytesCan) {
     cache->publish(admission.filling[0], 0, false);
     Pins pins = l1_test::pin(cache.cache, ns, std::span(&key, 1));
     EXPECT_EQ(pins.size(), 1);
+    pins.repin(weight);
     admission = {};
     lease = book->open(std::move(pins));
     inside = LeaseBook::inside(lease);
