@@ -52,6 +52,7 @@ class Lease {
   void release() { body_.reset(); }
 
  private:
+  friend class LeaseBook;  // looks into bodies it made itself
   std::unique_ptr<Body> body_;
 };
 
@@ -81,6 +82,7 @@ class Reservation {
   }
 
  private:
+  friend class Engine;  // looks into bodies it made itself
   std::unique_ptr<Body> body_;
 };
 

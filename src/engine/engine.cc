@@ -17,8 +17,9 @@ constexpr std::chrono::milliseconds kLongest = std::chrono::hours(24 * 365);
 constexpr std::uint32_t kMaxThreads = 256;
 constexpr std::uint32_t kMaxAbandoned = 1024;
 
-MemoryCacheOptions memory_options(const CacheOptions& options, const Store* store) {
+MemoryCacheOptions memory_options(const CacheOptions& options, const Store* store, const Clock* observe) {
   MemoryCacheOptions memory;
+  memory.observe = observe;
   memory.capacity = options.l1_capacity;
   memory.memory = options.l1_memory;
   memory.huge_pages = options.l1_huge_pages;
@@ -99,18 +100,26 @@ Result<void> check_chains(std::span<const Chain> chains) {
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(const CacheOptions& options, std::unique_ptr<EvictionPolicy> policy,
-                                               std::unique_ptr<Store> store, const Clock& clock) {
-  auto cache = MemoryCache::create(memory_options(options, store.get()), std::move(policy));
+                                               std::unique_ptr<Store> store, const Clock& clock, EngineExtras extras) {
+  std::shared_ptr<LeaseWords> words;  // the lease book ends them, the engine shows them
+  if (extras.shared_leases) {
+    auto made = LeaseWords::create();
+    if (!made) return std::unexpected(made.error());
+    words = std::move(*made);
+  }
+  auto cache =
+      MemoryCache::create(memory_options(options, store.get(), extras.observe ? &clock : nullptr), std::move(policy));
   if (!cache) return std::unexpected(cache.error());
-  return std::unique_ptr<Engine>(new Engine(options, std::move(*cache), std::move(store), clock));
+  return std::unique_ptr<Engine>(new Engine(options, std::move(*cache), std::move(store), clock, std::move(words)));
 }
 
 Engine::Engine(const CacheOptions& options, std::shared_ptr<MemoryCache> cache, std::shared_ptr<Store> store,
-               const Clock& clock)
+               const Clock& clock, std::shared_ptr<LeaseWords> lease_words)
     : options_(options),
       clock_(clock),
       cache_(std::move(cache)),
-      leases_(std::make_shared<LeaseBook>(clock, options.lease_ttl)),
+      lease_words_(std::move(lease_words)),
+      leases_(std::make_shared<LeaseBook>(clock, options.lease_ttl, lease_words_)),
       store_(std::move(store)),
       loader_(store_ ? std::make_unique<Loader>(store_, cache_, options, clock) : nullptr),
       outlet_{cache_, store_ ? std::make_shared<IngestQueue>(store_, cache_, options) : nullptr, options.l2_ingest} {}
@@ -128,19 +137,22 @@ Result<std::size_t> Engine::erase(std::span<const Chain> chains, Deadline deadli
   if (loader_) deadline = loader_->capped(deadline);
   std::size_t erased = 0;
   for (const Chain& chain : chains) {
-    std::vector<BlockId> ids;
-    ids.reserve(loader_ ? chain.size() : 0);
-    if (loader_) {
-      for (const BlockKey& key : chain.keys) ids.push_back({chain.ns->id(), key});
-      loader_->forget(ids);  // before L1: what is read until then is visible there, the rest never will be
-    }
-    erased += cache_->erase(chain.ns->id(), chain.keys);
-    if (!loader_) continue;
-    // The queue before L2: what is written until then is erased below, what is being written is erased after.
-    outlet_.ingest->forget(ids, deadline);
-    erased += loader_->erase(std::move(ids), deadline);
+    erased += erase_ids(chain.ns->id(), chain.keys, DepartureWhy::kErased, deadline);
   }
   return erased;
+}
+
+std::size_t Engine::erase_ids(const NamespaceId& ns, std::span<const BlockKey> keys, DepartureWhy why,
+                              Deadline deadline) {
+  if (!loader_) return cache_->erase(ns, keys, why);
+  std::vector<BlockId> ids;
+  ids.reserve(keys.size());
+  for (const BlockKey& key : keys) ids.push_back({ns, key});
+  loader_->forget(ids);  // before L1: what is read until then is visible there, the rest never will be
+  const std::size_t erased = cache_->erase(ns, keys, why);
+  // The queue before L2: what is written until then is erased below, what is being written is erased after.
+  outlet_.ingest->forget(ids, deadline);
+  return erased + loader_->erase(std::move(ids), deadline);
 }
 
 Result<Lease> Engine::attach(const LeaseToken& token) {

@@ -1,22 +1,25 @@
 // The embedded cache: L1 in this process, at most one store behind it, and the decisions between them.
 //
 // Implements reprise::Cache. Thread-safe; L1 hits are served on the caller's thread without a hop. gather.cc answers
-// reads (find, bring up, hold), offer.cc takes writes (admit, copy, pass on), engine.cc is the rest. Knows no store by
-// name.
+// reads (find, bring up, hold), offer.cc takes writes (admit, copy, pass on), inside.cc shows what a daemon needs
+// (inside.h), engine.cc is the rest. Knows no store by name.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/clock.h"
 #include "engine/common_run.h"
 #include "engine/ingest.h"
+#include "engine/inside.h"
 #include "engine/loader.h"
 #include "l1/lease_book.h"
+#include "l1/lease_words.h"
 #include "l1/memory_cache.h"
 #include "reprise/cache.h"
 
@@ -27,7 +30,8 @@ class Engine final : public Cache {
   /// `store` may be null. `options` must have passed check_options; `clock` outlives the engine and its leases.
   [[nodiscard]] static Result<std::unique_ptr<Engine>> create(const CacheOptions& options,
                                                               std::unique_ptr<EvictionPolicy> policy,
-                                                              std::unique_ptr<Store> store, const Clock& clock);
+                                                              std::unique_ptr<Store> store, const Clock& clock,
+                                                              EngineExtras extras = {});
   ~Engine() override;
   /// How long the destructor waits, in all, for writes that are queued and for a store that does not answer.
   void set_close_grace(std::chrono::milliseconds grace) { close_grace_ = grace; }
@@ -51,11 +55,48 @@ class Engine final : public Cache {
   [[nodiscard]] Result<bool> flush(Deadline deadline) override;
   [[nodiscard]] CacheStats stats() const override;
 
+  // For whoever serves this engine to other processes; see inside.h. Leases and reservations must be this engine's.
+
+  [[nodiscard]] const Arena& arena() const { return cache_->arena(); }
+  /// Null without EngineExtras::shared_leases. Lives as long as the engine.
+  [[nodiscard]] const LeaseWords* lease_words() const { return lease_words_.get(); }
+  /// Prefix of the arena that is expected to be used.
+  [[nodiscard]] std::uint64_t populate_bytes() const { return cache_->options().capacity; }
+
+  /// Valid as long as the lease object. A block's offset is its data - arena().data().
+  [[nodiscard]] LeaseInside inside(const Lease& lease) const;
+  /// XXH3-64 of each held block, computed once per block; empty if the lease has ended.
+  [[nodiscard]] std::vector<std::uint64_t> checksums(const Lease& lease);
+  /// True if acquire and get of these chains cannot wait for L2. Influences nothing; blocks may leave before the call.
+  [[nodiscard]] bool answers_at_once(std::span<const Chain> chains);
+  /// Ends the leases that ran out, which calls also do as they come; returns how many.
+  std::size_t expire_leases() { return leases_->expire_due(); }
+
+  /// Like reserve, of [from, to).
+  [[nodiscard]] Result<Reservation> reserve_range(const Chain& chain, std::size_t from, std::size_t to,
+                                                  Deadline deadline);
+  [[nodiscard]] ReservationInside inside(const Reservation& reservation) const;
+  /// The XXH3-64 of what was written to place i, so that nobody computes it again. A no-op where nothing can be.
+  void set_checksum(Reservation& reservation, std::size_t i, std::uint64_t sum);
+  /// Commits the writable places i with complete[i] (absent: false) and abandons the others. Returns how many of all
+  /// places are present now. Ends the reservation.
+  std::size_t commit_each(Reservation& reservation, const std::vector<bool>& complete);
+
+  /// Where a block is and why it left. Asks L2 only about what memory does not have.
+  [[nodiscard]] Result<Explained> explain(const NamespaceId& ns, const BlockKey& key, Deadline deadline);
+  /// Blocks that left memory, by reason; zeros without EngineExtras::observe.
+  [[nodiscard]] DepartureCounts departures() const { return cache_->departures(); }
+  /// What is resident, by namespace. Takes milliseconds; blocks that come or go meanwhile may be missed.
+  [[nodiscard]] std::vector<NamespaceUsage> usage() const;
+  /// Forgets a namespace, or everything: what is in memory, and the copies of that in L2. Blocks that are only in L2
+  /// stay. Counts like erase.
+  std::size_t purge(std::optional<NamespaceId> ns, Deadline deadline);
+
  private:
   class Filling;
 
   Engine(const CacheOptions& options, std::shared_ptr<MemoryCache> cache, std::shared_ptr<Store> store,
-         const Clock& clock);
+         const Clock& clock, std::shared_ptr<LeaseWords> lease_words);
 
   // Reads.
   struct Survey;
@@ -74,6 +115,8 @@ class Engine final : public Cache {
   static void count_tiers(std::span<const Chain> chains, const Survey& found, Match& match);
   void count(const Match& match, std::size_t needed, std::uint64_t l1_bytes, std::uint64_t l2_bytes);
 
+  std::size_t erase_ids(const NamespaceId& ns, std::span<const BlockKey> keys, DepartureWhy why, Deadline deadline);
+
   // Writes.
   void offer_chain(const Chain& chain, std::size_t from, std::span<const Bytes> blocks, Stored& stored);
   std::vector<Reason> offer_past_l1(std::span<const BlockId> ids, std::span<const Bytes> bytes, std::size_t& present);
@@ -91,10 +134,11 @@ class Engine final : public Cache {
 
   const CacheOptions options_;
   const Clock& clock_;
-  const std::shared_ptr<MemoryCache> cache_;  // shared with leases and with reads left behind
-  const std::shared_ptr<LeaseBook> leases_;   // shared with leases
-  const std::shared_ptr<Store> store_;        // shared with calls left behind; may be null
-  const std::unique_ptr<Loader> loader_;      // null without a store
+  const std::shared_ptr<MemoryCache> cache_;       // shared with leases and with reads left behind
+  const std::shared_ptr<LeaseWords> lease_words_;  // shared with the lease book; may be null
+  const std::shared_ptr<LeaseBook> leases_;        // shared with leases
+  const std::shared_ptr<Store> store_;             // shared with calls left behind; may be null
+  const std::unique_ptr<Loader> loader_;           // null without a store
   const Outlet outlet_;
   std::chrono::milliseconds close_grace_{5'000};
 

@@ -339,7 +339,19 @@ Result<Acquired> Engine::acquire(std::span<const Chain> chains, Deadline deadlin
   Acquired acquired;
   acquired.match = gathered.match;
   acquired.lease = leases_->open(std::move(gathered.pins));
+  if (lease_words_ && acquired.lease.empty() && gathered.match.blocks > 0) {  // every word is taken
+    acquired.match = {.blocks = 0, .from_l1 = 0, .from_l2 = 0, .reason = Reason::kBusy};
+    counters_.reasons[static_cast<std::size_t>(Reason::kBusy)].fetch_add(1, std::memory_order_relaxed);
+  }
   return acquired;
+}
+
+bool Engine::answers_at_once(std::span<const Chain> chains) {
+  if (!loader_ || chains.empty()) return true;
+  const std::size_t length = longest_run(chains);
+  // Also the blocks that a rule does not need: gather asks L2 about them before it knows.
+  return std::ranges::all_of(
+      chains, [&](const Chain& chain) { return cache_->has_all(chain.ns->id(), chain.keys.first(length)); });
 }
 
 Result<Match> Engine::get(std::span<const Chain> chains, std::size_t from, std::span<const MutableBytes> out,

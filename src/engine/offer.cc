@@ -153,11 +153,12 @@ Result<Stored> Engine::put(std::span<const Chain> chains, std::size_t from, std:
 // A reservation's memory: admitted blocks, and blocks that only L2 will keep. May outlive the engine.
 class Engine::Filling final : public Reservation::Body {
  public:
-  Filling(const Outlet& outlet, const Chain& chain, std::size_t from) : outlet_(outlet), transit_(outlet.cache) {
+  Filling(const Outlet& outlet, const Chain& chain, std::size_t from, std::size_t to)
+      : outlet_(outlet), transit_(outlet.cache) {
     const bool rooted = chain.rule.kind == MatchRule::Kind::kPrefix;
-    admission_ = outlet_.cache->admit(*chain.ns, chain.keys, from, chain.size(), rooted);
+    admission_ = outlet_.cache->admit(*chain.ns, chain.keys, from, to, rooted);
     outlet_.pass_on(std::exchange(admission_.out, {}));
-    places_.reserve(chain.size() - from);
+    places_.reserve(to - from);
     std::size_t next = 0;
     for (std::size_t i = 0; i < admission_.fates.size(); ++i) {
       Place& place = places_.emplace_back();
@@ -185,48 +186,100 @@ class Engine::Filling final : public Reservation::Body {
     return {memory.data, memory.bytes};
   }
   [[nodiscard]] std::size_t commit(std::size_t count) override {
-    std::size_t present = 0;
-    std::size_t admitted = 0;
-    std::size_t past = 0;
-    for (std::size_t i = 0; i < std::min(count, places_.size()); ++i) {
-      const Place& place = places_[i];
-      if (place.fate == Fate::kAdmitted) {
-        outlet_.cache->publish(place.memory, 0, false);
-        ++admitted;
-      } else if (place.memory.slot != kNoSlot) {
-        ++past;
-      } else if (place.fate == Fate::kPresent) {
-        ++present;
-      }
-    }
-    admission_.filling.truncate(admitted);
-    outlet_.pass_on_admitted(admission_);
-    transit_.truncate(past);
-    if (past > 0) past = outlet_.ingest->offer_transit(std::move(transit_));
-    return present + admitted + past;
+    return commit_if([count](std::size_t i) { return i < count; }, std::min(count, places_.size()));
+  }
+  [[nodiscard]] std::size_t commit_each(const std::vector<bool>& complete) {
+    return commit_if([&](std::size_t i) { return i < complete.size() && complete[i]; }, places_.size());
+  }
+  [[nodiscard]] PlaceInside place(std::size_t i) const {
+    const Place& place = places_[i];
+    if (place.memory.slot != kNoSlot) return {PlaceKind::kWritable, place.memory, Reason::kNone};
+    if (place.fate == Fate::kPresent) return {PlaceKind::kPresent, {}, Reason::kNone};
+    return {PlaceKind::kDeclined, {}, outlet_.takes_declined() ? Reason::kBusy : reason_of(place.fate)};
+  }
+  void set_checksum(std::size_t i, std::uint64_t sum) {
+    if (i < places_.size()) places_[i].checksum = sum;
   }
 
  private:
   struct Place {
     Fate fate = Fate::kDeclined;
     PinnedBlock memory;
+    std::uint64_t checksum = 0;  // 0 = not computed
   };
+
+  // Publishes what `wanted` says, gives the rest back, and counts the present places among the first `counted`.
+  template <typename Wanted>
+  std::size_t commit_if(Wanted wanted, std::size_t counted) {
+    std::size_t present = 0;
+    std::size_t admitted = 0;
+    std::size_t past = 0;
+    for (std::size_t i = 0; i < places_.size(); ++i) {
+      const Place& place = places_[i];
+      if (place.memory.slot == kNoSlot) {
+        present += place.fate == Fate::kPresent && i < counted ? 1 : 0;
+        continue;
+      }
+      const bool in_l1 = place.fate == Fate::kAdmitted;
+      if (!wanted(i)) {
+        static_cast<void>(in_l1 ? admission_.filling.take(admitted++) : transit_.take(past++));
+        outlet_.cache->unpin(place.memory.slot);
+      } else if (in_l1) {
+        outlet_.cache->publish(place.memory, place.checksum, false);
+        ++admitted;
+        ++present;
+      } else {
+        if (place.checksum != 0) outlet_.cache->set_checksum(place.memory, place.checksum);
+        ++past;
+      }
+    }
+    outlet_.pass_on_admitted(admission_);
+    return present + (past > 0 ? outlet_.ingest->offer_transit(std::move(transit_)) : 0);
+  }
+
   const Outlet outlet_;
   Admission admission_;
   Pins transit_;
   std::vector<Place> places_;
 };
 
-Result<Reservation> Engine::reserve(const Chain& chain, std::size_t from, Deadline) {
+Result<Reservation> Engine::reserve(const Chain& chain, std::size_t from, Deadline deadline) {
+  return reserve_range(chain, from, chain.size(), deadline);
+}
+
+Result<Reservation> Engine::reserve_range(const Chain& chain, std::size_t from, std::size_t to, Deadline) {
   if (auto ok = check_chains(std::span(&chain, 1)); !ok) return std::unexpected(ok.error());
-  if (from > chain.size()) {
-    return fail(ErrorCode::kInvalid,
-                "block " + std::to_string(from) + " is beyond a chain of " + std::to_string(chain.size()));
+  if (from > chain.size() || to > chain.size()) {
+    return fail(ErrorCode::kInvalid, "block " + std::to_string(std::max(from, to)) + " is beyond a chain of " +
+                                         std::to_string(chain.size()));
+  }
+  if (from > to) {
+    return fail(ErrorCode::kInvalid, "blocks from " + std::to_string(from) + " to " + std::to_string(to));
   }
   leases_->expire_due();
-  auto filling = std::make_unique<Filling>(outlet_, chain, from);
+  auto filling = std::make_unique<Filling>(outlet_, chain, from, to);
   counters_.declined.fetch_add(filling->declined(), std::memory_order_relaxed);
   return Reservation(std::move(filling));
+}
+
+ReservationInside Engine::inside(const Reservation& reservation) const {
+  ReservationInside inside;
+  if (!reservation.body_) return inside;
+  const auto& filling = static_cast<const Filling&>(*reservation.body_);
+  inside.places.reserve(filling.size());
+  for (std::size_t i = 0; i < filling.size(); ++i) inside.places.push_back(filling.place(i));
+  return inside;
+}
+
+void Engine::set_checksum(Reservation& reservation, std::size_t i, std::uint64_t sum) {
+  if (reservation.body_) static_cast<Filling&>(*reservation.body_).set_checksum(i, sum);
+}
+
+std::size_t Engine::commit_each(Reservation& reservation, const std::vector<bool>& complete) {
+  if (!reservation.body_) return 0;
+  const std::size_t present = static_cast<Filling&>(*reservation.body_).commit_each(complete);
+  reservation.body_.reset();
+  return present;
 }
 
 }  // namespace reprise

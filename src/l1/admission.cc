@@ -51,7 +51,7 @@ bool MemoryCache::transit_room(BlockSlot slot) const {
 
 // ---- Entries. ----
 
-BlockSlot MemoryCache::find(const NamespaceId& ns, const BlockKey& key, std::uint64_t hash) {
+BlockSlot MemoryCache::find(const NamespaceId& ns, const BlockKey& key, std::uint64_t hash) const {
   BlockIndex::Probe probe(index_, hash);
   for (BlockSlot slot = probe.next(); slot != kNoSlot; slot = probe.next()) {
     if (entries_[slot].key == key && entries_[slot].ns == ns) return slot;
@@ -141,6 +141,7 @@ void MemoryCache::evict(BlockSlot slot, Outflow& out) {
   unlink(slot);
   count_out(entry.bytes);
   ++evictions_;
+  departed(slot, DepartureWhy::kEvicted);
   const std::uint32_t state = entry.state.load(std::memory_order_acquire);
   if (options_.keep_evicted && (state & (st::kSaved | st::kOutbound)) == 0) {
     if (transit_room(slot)) {
@@ -303,6 +304,7 @@ void MemoryCache::give_up(Batch& batch, BlockSlot slot, Fate fate) {
   batch.fates[at] = fate;
   batch.slots[at] = kNoSlot;
   count_out(entries_[slot].bytes);
+  if (fate != Fate::kPresent) departed(slot, fate == Fate::kFull ? DepartureWhy::kFull : DepartureWhy::kDeclined);
   free_entry(slot);
 }
 
@@ -330,6 +332,10 @@ void MemoryCache::decline_surplus(Batch& batch) {
 void MemoryCache::publish(const PinnedBlock& block, std::uint64_t checksum, bool saved) {
   BlockEntry& entry = entries_[block.slot];
   entry.checksum = checksum;
+  if (!observed_.empty()) {
+    observed_[block.slot].stored.store(seconds(), std::memory_order_relaxed);
+    observed_[block.slot].hits.store(0, std::memory_order_relaxed);
+  }
   if (saved) entry.state.fetch_or(st::kSaved, std::memory_order_relaxed);
   // One step from filling to visible: in between, an unpin would take the block for given up.
   std::uint32_t seen = entry.state.load(std::memory_order_relaxed);
@@ -339,17 +345,17 @@ void MemoryCache::publish(const PinnedBlock& block, std::uint64_t checksum, bool
   stored_bytes_.fetch_add(entry.bytes, std::memory_order_relaxed);
 }
 
-std::size_t MemoryCache::erase(const NamespaceId& ns, std::span<const BlockKey> keys) {
+std::size_t MemoryCache::erase(const NamespaceId& ns, std::span<const BlockKey> keys, DepartureWhy why) {
   std::size_t erased = 0;
   for (std::size_t end = keys.size(); end > 0;) {
     const std::size_t begin = end - std::min(end, kBatch);
-    erased += erase_batch(ns, keys.subspan(begin, end - begin));
+    erased += erase_batch(ns, keys.subspan(begin, end - begin), why);
     end = begin;
   }
   return erased;
 }
 
-std::size_t MemoryCache::erase_batch(const NamespaceId& ns, std::span<const BlockKey> keys) {
+std::size_t MemoryCache::erase_batch(const NamespaceId& ns, std::span<const BlockKey> keys, DepartureWhy why) {
   const std::lock_guard lock(mutex_);
   settle();
   std::size_t erased = 0;
@@ -362,6 +368,7 @@ std::size_t MemoryCache::erase_batch(const NamespaceId& ns, std::span<const Bloc
     unlink(slot);
     count_out(entry.bytes);
     ++erased;
+    departed(slot, why);
     doom(slot);
   }
   apply_leftovers();

@@ -12,6 +12,7 @@ struct LeaseBook::Record {
   Pins pins;                     // what holders read; stays listed when the blocks were given back
   std::atomic<bool> live{true};  // the generation word: false for ever once the lease has ended
   std::atomic<TimePoint> expires;
+  LeaseWord word;             // set before anybody sees the record; only with lease words
   std::uint32_t holders = 1;  // guarded by the book's mutex, as are the rest
   bool has_token = false;
   LeaseToken token;
@@ -32,6 +33,7 @@ class LeaseBook::Holder final : public Lease::Body {
     return record_->live.load(std::memory_order_acquire) &&
            record_->book->clock_.now() < record_->expires.load(std::memory_order_relaxed);
   }
+  [[nodiscard]] Record& record() const { return *record_; }
   [[nodiscard]] Result<LeaseToken> token() override { return record_->book->token_of(record_); }
   [[nodiscard]] bool renew(Duration span) override {
     if (!still_valid()) return false;
@@ -47,7 +49,14 @@ class LeaseBook::Holder final : public Lease::Body {
 
 Lease LeaseBook::open(Pins pins) {
   if (pins.empty()) return {};
+  LeaseWord word;
+  if (words_) {
+    const auto taken = words_->take();
+    if (!taken) return {};
+    word = *taken;
+  }
   auto record = std::make_shared<Record>();
+  record->word = word;
   record->book = shared_from_this();
   record->pins = std::move(pins);
   const TimePoint expires = clock_.now() + ttl_;
@@ -70,6 +79,10 @@ void LeaseBook::set_expiry(Record& record, TimePoint expires) {
 
 void LeaseBook::end(Record& record) {
   record.live.store(false, std::memory_order_release);
+  if (words_) {
+    words_->end(record.word.index);
+    words_->give(record.word.index);  // at once: no later lease has this generation
+  }
   (record.older != nullptr ? record.older->newer : oldest_) = record.newer;
   (record.newer != nullptr ? record.newer->older : newest_) = record.older;
   if (record.has_token) tokens_.erase(record.token);
@@ -104,6 +117,23 @@ std::size_t LeaseBook::expire_due() {
   next_expiry_.store(next, std::memory_order_relaxed);
   expired_.fetch_add(ended, std::memory_order_relaxed);
   return ended;
+}
+
+LeaseInside LeaseBook::inside(const Lease& lease) {
+  if (!lease.body_) return {};
+  const Record& record = static_cast<const Holder&>(*lease.body_).record();
+  return {record.pins.blocks(), record.word.index, record.word.generation,
+          record.expires.load(std::memory_order_relaxed)};
+}
+
+Pins LeaseBook::hold_again(const Lease& lease) {
+  if (!lease.body_) return {};
+  const Record& record = static_cast<const Holder&>(*lease.body_).record();
+  Pins again = record.pins.empty_copy();
+  again.reserve(record.pins.size());
+  const std::lock_guard lock(mutex_);
+  if (record.live.load(std::memory_order_relaxed)) again.repin(record.pins.blocks());
+  return again;
 }
 
 Result<LeaseToken> LeaseBook::token_of(const std::shared_ptr<Record>& record) {

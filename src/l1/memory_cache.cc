@@ -43,6 +43,9 @@ Result<std::shared_ptr<MemoryCache>> MemoryCache::create(const MemoryCacheOption
   auto arena = Arena::create(arena_options);
   if (!arena) return std::unexpected(arena.error());
   auto cache = std::shared_ptr<MemoryCache>(new MemoryCache(options, std::move(*arena), slab_bytes, std::move(policy)));
+  if (options.observe != nullptr && (cache->observed_.empty() || !cache->departures_->ready())) {
+    return fail(ErrorCode::kIo, "could not reserve address space for what is observed");
+  }
   if (cache->entries_.empty()) return fail(ErrorCode::kIo, "could not reserve address space for the block table");
   return cache;
 }
@@ -54,9 +57,11 @@ MemoryCache::MemoryCache(const MemoryCacheOptions& options, std::unique_ptr<Aren
       entries_(std::min<std::uint64_t>((options.capacity + options.transit_bytes) / kSmallestBlock + kSpareEntries,
                                        SlabAllocator::kMaxOwner)),
       touches_(kTouchQueueBlocks),
+      observed_(options.observe != nullptr ? Table<Observed>(entries_.size()) : Table<Observed>()),
       policy_(std::move(policy)),
       slabs_(SlabOptions{arena_->size(), slab_bytes, options.alignment}),
-      chunk_limit_(options.capacity + slack(options) / 2) {
+      chunk_limit_(options.capacity + slack(options) / 2),
+      departures_(options.observe != nullptr ? std::make_unique<Departures>() : nullptr) {
   touched_scratch_.reserve(kTouchQueueBlocks);
 }
 
@@ -173,6 +178,17 @@ std::size_t MemoryCache::pin_each(const NamespaceId& ns, std::span<const BlockKe
   return found;
 }
 
+bool MemoryCache::has_all(const NamespaceId& ns, std::span<const BlockKey> keys) {
+  bool all = true;
+  for_each_key(index_, entries_, ns, keys, [&](std::size_t i, std::uint64_t hash, BlockSlot first) {
+    const BlockSlot slot = first == kNoSlot ? kNoSlot : find_and_pin(ns, keys[i], hash);
+    if (slot != kNoSlot) unpin(slot);
+    all = slot != kNoSlot;
+    return all;
+  });
+  return all;
+}
+
 MemoryCache::Run MemoryCache::match_run(const NamespaceId& ns, std::span<const BlockKey> keys) {
   Run run;
   bool ended = false;
@@ -204,6 +220,11 @@ void MemoryCache::match_each(const NamespaceId& ns, std::span<const BlockKey> ke
 Outflow MemoryCache::touch(std::span<const PinnedBlock> chain) {
   Outflow out;
   if (chain.empty()) return out;
+  if (!observed_.empty()) {
+    for (const PinnedBlock& block : chain) {
+      if (block.slot != kNoSlot) observed_[block.slot].hits.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
   std::unique_lock lock(mutex_, std::try_to_lock);
   if (!lock.owns_lock()) {
     std::vector<Touched> record;
@@ -257,6 +278,7 @@ void MemoryCache::apply_leftovers() {
       policy_->remove(slot);
       unlink(slot);
       count_out(entry.bytes);
+      departed(slot, DepartureWhy::kAbandoned);
       free_entry(slot);
     } else if ((seen & st::kAside) != 0) {
       entry.state.fetch_and(~st::kAside, std::memory_order_acq_rel);
@@ -341,6 +363,10 @@ void MemoryCache::add_stats(CacheStats& stats) const {
   stats.metadata_bytes =
       policy.scaling + index_.bytes() + entries_used_ * sizeof(BlockEntry) + slabs_.report().metadata_bytes;
   stats.fixed_bytes = policy.fixed + touches_.bytes();
+  if (departures_) {
+    stats.metadata_bytes += entries_used_ * sizeof(Observed);
+    stats.fixed_bytes += Departures::bytes();
+  }
   stats.populated = arena_->populated();
 }
 
@@ -352,6 +378,13 @@ void Pins::append(Pins&& other) {
   }
   blocks_.insert(blocks_.end(), other.blocks_.begin(), other.blocks_.end());
   other.blocks_.clear();
+}
+
+void Pins::repin(std::span<const PinnedBlock> blocks) {
+  for (const PinnedBlock& block : blocks) {
+    if (block.slot != kNoSlot) cache_->repin(block);
+    blocks_.push_back(block);
+  }
 }
 
 void Pins::truncate(std::size_t n) {

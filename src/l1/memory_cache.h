@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -15,7 +16,9 @@
 #include <span>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/table.h"
+#include "l1/departures.h"
 #include "l1/entry.h"
 #include "l1/index.h"
 #include "l1/pins.h"
@@ -37,6 +40,8 @@ struct MemoryCacheOptions {
   bool populate = true;
   bool keep_evicted = false;  ///< Return evicted blocks for the engine to save.
   bool keep_hot = false;      ///< Return blocks that became hot.
+  /// Not null: note when blocks came, how often they were hit and why they left. Outlives the cache and its pins.
+  const Clock* observe = nullptr;
 };
 
 /// What a call moved out, for the engine to save to L2.
@@ -74,6 +79,8 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
     std::size_t blocks = 0;
     bool more_behind = false;
   };
+  /// Whether all of them are resident; stops at the first that is not.
+  [[nodiscard]] bool has_all(const NamespaceId& ns, std::span<const BlockKey> keys);
   [[nodiscard]] Run match_run(const NamespaceId& ns, std::span<const BlockKey> keys);
   void match_each(const NamespaceId& ns, std::span<const BlockKey> keys, std::span<bool> present);
 
@@ -94,7 +101,35 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   void end_outbound(const PinnedBlock& block, bool saved);
 
   /// Forgets blocks; held ones vanish when released. Returns how many were resident.
-  std::size_t erase(const NamespaceId& ns, std::span<const BlockKey> keys);
+  std::size_t erase(const NamespaceId& ns, std::span<const BlockKey> keys, DepartureWhy why = DepartureWhy::kErased);
+
+  // For operators' questions (observe.cc).
+  struct Look {
+    enum class Where : std::uint8_t { kNowhere, kFilling, kResident };
+    Where where = Where::kNowhere;
+    std::uint32_t bytes = 0;
+    std::uint32_t readers = 0;  ///< Holds, without that of the write to L2.
+    bool saved = false;         ///< L2 has a copy.
+    bool outbound = false;      ///< Being written to L2.
+    std::uint32_t hits = 0;     ///< Since it was stored. With `observe`, as are the rest.
+    std::chrono::seconds age{0};
+    struct Left {
+      DepartureWhy why = DepartureWhy::kEvicted;
+      std::chrono::seconds ago{0};
+    };
+    std::optional<Left> left;  ///< The last time it left, if that is still known.
+  };
+  [[nodiscard]] Look look(const NamespaceId& ns, const BlockKey& key) const;
+  /// How many blocks left, by reason; zeros without `observe`.
+  [[nodiscard]] DepartureCounts departures() const;
+  struct Scanned {
+    BlockId id;
+    std::uint32_t bytes = 0;
+    bool visible = false;  ///< Complete and resident; otherwise on its way in or out.
+  };
+  /// Replaces `found` with the blocks among the next few thousand entries from `from` on; answers where to go on, or
+  /// kNoSlot at the end. Blocks that come or go meanwhile may be missed.
+  [[nodiscard]] BlockSlot scan(BlockSlot from, std::vector<Scanned>& found) const;
 
   [[nodiscard]] BlockId id(const PinnedBlock& block) const;
   /// The payload's checksum, computed now if it was not yet. The block must be pinned and complete.
@@ -123,6 +158,7 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   /// Fills the L1 parts of `stats`.
   void add_stats(CacheStats& stats) const;
   [[nodiscard]] const MemoryCacheOptions& options() const { return options_; }
+  [[nodiscard]] const Arena& arena() const { return *arena_; }
   [[nodiscard]] std::uint64_t dropped_transit() const { return transit_dropped_.load(std::memory_order_relaxed); }
 
  private:
@@ -143,7 +179,7 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   void settle();  // applies queued touches and leftovers
   void apply_touches();
   void apply_leftovers();
-  BlockSlot find(const NamespaceId& ns, const BlockKey& key, std::uint64_t hash);
+  BlockSlot find(const NamespaceId& ns, const BlockKey& key, std::uint64_t hash) const;
   BlockSlot new_entry(const NamespaceId& ns, const BlockKey& key, std::uint32_t bytes);
   void free_entry(BlockSlot slot);
   void unlink(BlockSlot slot);  // out of the index; no longer visible
@@ -157,7 +193,13 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   void admit_batch(Batch& batch);
   void decline_surplus(Batch& batch);
   void give_up(Batch& batch, BlockSlot newcomer, Fate fate);
-  std::size_t erase_batch(const NamespaceId& ns, std::span<const BlockKey> keys);  // takes mutex_ itself
+  std::size_t erase_batch(const NamespaceId& ns, std::span<const BlockKey> keys, DepartureWhy why);  // takes mutex_
+  void departed(BlockSlot slot, DepartureWhy why) {
+    if (departures_) note_departure(slot, why);
+  }
+  void note_departure(BlockSlot slot, DepartureWhy why);
+
+  [[nodiscard]] std::uint32_t seconds() const;  // of the observing clock
 
   [[nodiscard]] bool transit_room(BlockSlot slot) const;
   /// Memory a block takes, with rounding.
@@ -180,6 +222,11 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   Table<BlockEntry> entries_;
   BlockIndex index_;  // written under mutex_, read by all
   TouchQueue touches_;
+  struct Observed {
+    std::atomic<std::uint32_t> stored;  // seconds
+    std::atomic<std::uint32_t> hits;
+  };
+  Table<Observed> observed_;                   // by slot; empty unless asked for
   std::atomic<BlockSlot> leftovers_{kNoSlot};  // stack of entries whose last count went: restore or free
 
   mutable std::mutex mutex_;
@@ -196,6 +243,7 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   std::uint64_t chunk_bytes_ = 0;  // the same, with rounding
   std::uint64_t resident_ = 0;
   std::uint64_t evictions_ = 0;
+  const std::unique_ptr<Departures> departures_;  // null unless asked for
   std::vector<BlockSlot> hot_;
   std::vector<BlockSlot> slots_scratch_;
   std::vector<Touched> touched_scratch_;

@@ -63,6 +63,10 @@ class Pins {
   /// Gives up block i without releasing it: the caller now holds the count. Leaves an empty place behind.
   PinnedBlock take(std::size_t i) { return std::exchange(blocks_[i], {}); }
   void release() { truncate(0); }
+  /// No blocks, of the same cache.
+  [[nodiscard]] Pins empty_copy() const { return Pins(cache_); }
+  /// Holds blocks of this cache that somebody holds already.
+  void repin(std::span<const PinnedBlock> blocks);
   /// Releases the blocks but keeps the list: for readers that find out later that it is void.
   void give_back();
 

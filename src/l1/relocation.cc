@@ -81,6 +81,7 @@ bool MemoryCache::drop_for_relocation(BlockSlot slot) {
   unlink(slot);
   count_out(entry.bytes);
   ++evictions_;
+  departed(slot, DepartureWhy::kRelocated);
   free_entry(slot);
   return true;
 }
