@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 
 #include <algorithm>
 #include <array>
@@ -49,6 +50,32 @@ std::string describe_peer(int socket, bool is_unix) {
   socklen_t size = sizeof(address);
   if (::getpeername(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "unknown";
   return address_text(address);
+}
+
+Result<sockaddr_un> unix_address(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof(address.sun_path) || path.find('\0') != std::string::npos) {
+    return fail(ErrorCode::kConfig, "socket path \"" + path + "\": must have 1 to " +
+                                        std::to_string(sizeof(address.sun_path) - 1) + " bytes; choose a shorter one");
+  }
+  std::copy(path.begin(), path.end(), address.sun_path);
+  return address;
+}
+
+void tune_tcp(int socket) {
+  const int family = socket_family(socket);
+  if (family != AF_INET && family != AF_INET6) return;
+  constexpr int kOn = 1;
+  constexpr int kIdleSeconds = 30;
+  constexpr int kIntervalSeconds = 10;
+  constexpr int kProbes = 3;
+  // All of these only improve matters: none is worth refusing a connection for.
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &kOn, sizeof(kOn));
+  (void)::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &kOn, sizeof(kOn));
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &kIdleSeconds, sizeof(kIdleSeconds));
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &kIntervalSeconds, sizeof(kIntervalSeconds));
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &kProbes, sizeof(kProbes));
 }
 
 Result<HostPort> parse_host_port(std::string_view text, std::uint16_t default_port) {

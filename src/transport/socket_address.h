@@ -4,8 +4,11 @@
 #pragma once
 
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <string>
+
+#include "reprise/status.h"
 
 namespace reprise {
 
@@ -17,5 +20,9 @@ namespace reprise {
 [[nodiscard]] int socket_family(int socket);
 /// Who is at the other end, for people: an address, or for Unix sockets process and user.
 [[nodiscard]] std::string describe_peer(int socket, bool is_unix);
+/// kConfig when the path is empty or longer than the system allows (107 bytes).
+[[nodiscard]] Result<sockaddr_un> unix_address(const std::string& path);
+/// TCP_NODELAY and keep-alive (a silent peer is noticed after about a minute); nothing for other families.
+void tune_tcp(int socket);
 
 }  // namespace reprise

@@ -1,7 +1,6 @@
 // Connecting within a deadline.
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -13,7 +12,6 @@
 #include <thread>
 
 #include "transport/socket_address.h"
-#include "transport/socket_options.h"
 #include "transport/socket_stream.h"
 
 namespace reprise {
@@ -97,32 +95,6 @@ Deadline share(Deadline deadline, std::size_t addresses) {
 }
 
 }  // namespace
-
-Result<sockaddr_un> unix_address(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof(address.sun_path) || path.find('\0') != std::string::npos) {
-    return fail(ErrorCode::kConfig, "socket path \"" + path + "\": must have 1 to " +
-                                        std::to_string(sizeof(address.sun_path) - 1) + " bytes; choose a shorter one");
-  }
-  std::copy(path.begin(), path.end(), address.sun_path);
-  return address;
-}
-
-void tune_tcp(int socket) {
-  const int family = socket_family(socket);
-  if (family != AF_INET && family != AF_INET6) return;
-  constexpr int kOn = 1;
-  constexpr int kIdleSeconds = 30;
-  constexpr int kIntervalSeconds = 10;
-  constexpr int kProbes = 3;
-  // All of these only improve matters: none is worth refusing a connection for.
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &kOn, sizeof(kOn));
-  (void)::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &kOn, sizeof(kOn));
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &kIdleSeconds, sizeof(kIdleSeconds));
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &kIntervalSeconds, sizeof(kIntervalSeconds));
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &kProbes, sizeof(kProbes));
-}
 
 Result<FileDescriptor> connect_unix(const std::string& path, Deadline deadline) {
   const auto address = unix_address(path);

@@ -2,10 +2,8 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <array>
@@ -17,7 +15,6 @@
 #include <thread>
 
 #include "transport/socket_address.h"
-#include "transport/socket_options.h"
 #include "transport/socket_stream.h"
 
 namespace reprise {

@@ -51,54 +51,62 @@ class Cursor {
   std::array<Piece, kMaxStreamPieces> window_;
 };
 
-/// Sleeps until the descriptor is ready for `want`, an error on it included, or the deadline.
-void sleep_until_ready(int fd, Flow want, Deadline deadline) {
+/// Sleeps until the descriptor is ready for `want`, an error on it included, but no longer than `limit`.
+void sleep_until_ready(int fd, Flow want, Deadline limit) {
   timespec span{};
-  if (!deadline.is_never()) {
-    const auto left = std::max(deadline.when() - steady_clock::now(), Duration(0));
+  if (!limit.is_never()) {
+    const auto left = std::max(limit.when() - steady_clock::now(), Duration(0));
     span.tv_sec = left / std::chrono::seconds(1);
     span.tv_nsec = (left % std::chrono::seconds(1)).count();
   }
   pollfd entry{fd, static_cast<short>(want == Flow::kWantRead ? POLLIN : POLLOUT), 0};
   // What woke it, a signal included, does not matter: the next move tells.
-  (void)::ppoll(&entry, 1, deadline.is_never() ? nullptr : &span, nullptr);
+  (void)::ppoll(&entry, 1, limit.is_never() ? nullptr : &span, nullptr);
 }
 
 /// One stall: from the first move that moved nothing to the next that does.
 class Wait {
  public:
-  explicit Wait(Patience patience) : patience_(patience) {}
+  /// `natural`: what a move of this direction waits for when nothing but bytes is on its way.
+  Wait(Patience patience, Flow natural) : patience_(patience), natural_(natural) {}
 
   void moved() { stalled_ = false; }
   /// Whether there is a point in trying again.
   [[nodiscard]] bool once(Stream& stream, Flow want) {
-    constexpr Duration kBlindPause = std::chrono::microseconds(50);  // For streams that have nothing to poll.
     const TimePoint now = steady_clock::now();
     if (patience_.deadline.passed(now)) return false;
     if (!stalled_) {
       stalled_ = true;
-      spin_until_ = now + patience_.spin;
+      spin_until_ = now + std::min<Duration>(patience_.spin, std::chrono::hours(1));
     }
     if (now < spin_until_) {
       std::this_thread::yield();
-    } else if (stream.fd() >= 0) {
-      sleep_until_ready(stream.fd(), want, patience_.deadline);
-    } else {
+    } else if (stream.fd() < 0) {
       std::this_thread::sleep_for(kBlindPause);
+    } else {
+      // A handshake makes a write wait for the peer's bytes. The thread that reads may take these bytes, and the
+      // descriptor would never become readable for us: look again soon.
+      const bool shared = want != natural_;
+      sleep_until_ready(stream.fd(), want,
+                        shared ? std::min(patience_.deadline, Deadline::at(now + kSharedPause)) : patience_.deadline);
     }
     return true;
   }
 
  private:
-  Patience patience_;
+  static constexpr Duration kBlindPause = std::chrono::microseconds(50);  // For streams that have nothing to poll.
+  static constexpr Duration kSharedPause = std::chrono::milliseconds(1);
+
+  const Patience patience_;
+  const Flow natural_;
   bool stalled_ = false;
   TimePoint spin_until_;
 };
 
 template <typename Piece, typename Move>
-Flow move_all(Stream& stream, std::span<const Piece> pieces, Patience patience, const Move& move) {
+Flow move_all(Stream& stream, std::span<const Piece> pieces, Patience patience, Flow natural, const Move& move) {
   Cursor<Piece> cursor(pieces);
-  Wait wait(patience);
+  Wait wait(patience, natural);
   // A peer that always has a little more must not hold the caller beyond its deadline; a deadline that had passed
   // before the call asks for what there is.
   const bool watch = !patience.deadline.is_never() && patience.deadline != Deadline::now();
@@ -125,11 +133,13 @@ Flow move_all(Stream& stream, std::span<const Piece> pieces, Patience patience, 
 }  // namespace
 
 Flow read_all(Stream& stream, std::span<const MutableBytes> pieces, Patience patience) {
-  return move_all(stream, pieces, patience, [&](std::span<const MutableBytes> window) { return stream.read(window); });
+  return move_all(stream, pieces, patience, Flow::kWantRead,
+                  [&](std::span<const MutableBytes> window) { return stream.read(window); });
 }
 
 Flow write_all(Stream& stream, std::span<const Bytes> pieces, Patience patience) {
-  return move_all(stream, pieces, patience, [&](std::span<const Bytes> window) { return stream.write(window); });
+  return move_all(stream, pieces, patience, Flow::kWantWrite,
+                  [&](std::span<const Bytes> window) { return stream.write(window); });
 }
 
 }  // namespace reprise
