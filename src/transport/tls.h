@@ -1,6 +1,8 @@
 // TLS (1.2 and 1.3) over a connected socket, by OpenSSL. The only room that knows it for this purpose.
 //
-// A context is immutable and thread-safe. Its streams do the handshake inside their first reads and writes.
+// A context is immutable and thread-safe. Its streams do the handshake inside their first reads and writes. After
+// kWantWrite, offer the same bytes again (and perhaps more): a record that is encrypted cannot be taken back. A caller
+// that waits for the descriptor itself tries its write again after every read, and asks has_buffered before it waits.
 #pragma once
 
 #include <memory>
@@ -17,7 +19,7 @@ class TlsContext {
   /// the file and what is wrong with it, a key that does not belong to the certificate included.
   [[nodiscard]] static Result<std::shared_ptr<const TlsContext>> server(const std::string& cert, const std::string& key,
                                                                         const std::string& client_ca);
-  /// `ca`: authorities to trust. `cert` and `key` may both be empty.
+  /// `ca`: authorities to trust; empty, those the system trusts. `cert` and `key` may both be empty.
   [[nodiscard]] static Result<std::shared_ptr<const TlsContext>> client(const std::string& ca, const std::string& cert,
                                                                         const std::string& key);
   virtual ~TlsContext() = default;
