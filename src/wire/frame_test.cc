@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
 
@@ -94,6 +96,19 @@ TEST(MessageTable, NamesAndTypesAreUnique) {
   }
   EXPECT_EQ(find_message(Type::kWelcome), nullptr);
   EXPECT_EQ(name_of(static_cast<Type>(999)), "unknown");
+}
+
+TEST(MessageTable, IsTheOneOfTheDocument) {
+  std::ifstream file(REPRISE_SOURCE_DIR "/docs/protocol.md");
+  const std::string page{std::istreambuf_iterator<char>(file), {}};
+  const auto number = [](Type type) { return std::to_string(static_cast<int>(type)); };
+  for (const MessageSpec& spec : message_table()) {
+    const std::string reply = spec.reply == spec.type ? "none" : number(spec.reply);
+    const std::string on = spec.reach == Reach::kAll ? "all" : spec.reach == Reach::kNetwork ? "TCP" : "Unix";
+    const std::string row = "| " + number(spec.type) + " | `" + std::string(spec.name) + "` | " + reply + " | " + on +
+                            " | " + std::string(spec.summary) + " |";
+    EXPECT_NE(page.find(row), std::string::npos) << row;
+  }
 }
 
 }  // namespace

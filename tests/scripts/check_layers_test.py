@@ -86,6 +86,13 @@ class CheckLayers(TreeTest):
         self.write("examples/a/main.cc", '#include "base/log.h"\n')
         self.assert_fails("check_layers", "an example has only what is installed")
 
+    def test_a_generated_header_stands_where_its_schema_does(self):
+        self.write("src/l1/words.fbs")
+        self.write("src/l1/l1.cc", '#include "l1/words_generated.h"\n')
+        self.assert_passes("check_layers")
+        self.write("src/memory/slabs.cc", '#include "l1/words_generated.h"\n')
+        self.assert_fails("check_layers", "goes up")
+
     def test_unknown_room_and_unknown_file(self):
         self.write("src/attic/box.h")
         self.write("src/l1/l1.cc", '#include "attic/box.h"\n#include "base/gone.h"\n')
