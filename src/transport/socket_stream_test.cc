@@ -4,14 +4,20 @@
 #include <gmock/gmock.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <fstream>
+#include <stop_token>
 #include <thread>
+#include <vector>
 
 #include "testing/loopback.h"
 #include "testing/stream_helpers.h"
@@ -95,15 +101,42 @@ TEST_F(UnixSocket, LeavesALiveServerAlone) {
 }
 
 TEST_F(UnixSocket, OfManyThatStartAtOnceOnALeftoverOneWins) {
-  {
-    ASSERT_TRUE(listen_unix(path_, 0600));
+  for (int round = 0; round < 50; ++round) {
+    {
+      ASSERT_TRUE(listen_unix(path_, 0600));
+    }
+    std::array<Result<FileDescriptor>, 4> results;
+    {
+      std::vector<std::jthread> threads;
+      for (auto& result : results) threads.emplace_back([&] { result = listen_unix(path_, 0600); });
+    }
+    ASSERT_EQ(std::ranges::count_if(results, [](const auto& r) { return r.has_value(); }), 1) << round;
   }
-  std::vector<Result<FileDescriptor>> results(8);
+}
+
+TEST_F(UnixSocket, TouchesNothingWhileAnotherServerLooks) {
+  const FileDescriptor directory(::open(dir_.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(::flock(directory.get(), LOCK_SH), 0);
+  const auto listener = listen_unix(path_, 0600);
+  ASSERT_FALSE(listener);
+  EXPECT_EQ(listener.error().code, ErrorCode::kConfig);
+  EXPECT_NE(::access(path_.c_str(), F_OK), 0);
+}
+
+TEST_F(UnixSocket, IsAtNoMomentOpenToOthers) {
+  const mode_t before = ::umask(0);
+  std::atomic<mode_t> seen = 0;
   {
-    std::vector<std::jthread> threads;
-    for (auto& result : results) threads.emplace_back([&] { result = listen_unix(path_, 0600); });
+    const std::jthread watcher([&](const std::stop_token& stop) {
+      while (!stop.stop_requested()) seen |= mode_of(path_);
+    });
+    for (int round = 0; round < 300; ++round) {
+      EXPECT_TRUE(listen_unix(path_, 0600));
+      ::unlink(path_.c_str());
+    }
   }
-  EXPECT_EQ(std::ranges::count_if(results, [](const auto& r) { return r.has_value(); }), 1);
+  ::umask(before);
+  EXPECT_EQ(seen & 077, 0U);
 }
 
 TEST_F(UnixSocket, LeavesWhatIsNoSocketAlone) {

@@ -3,6 +3,7 @@
 // Nothing in a body is looked at before FlatBuffers' verifier has been over it. Pure functions.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,13 +16,45 @@
 
 namespace reprise::wire {
 
+namespace detail {
+
+// The verifier of FlatBuffers 2 sees to the ends of vectors, and to the alignment of everything but their elements.
+template <typename T>
+[[nodiscard]] bool aligned(const flatbuffers::Vector<T>* vector) {
+  return vector == nullptr || vector->size() == 0 || reinterpret_cast<std::uintptr_t>(vector->Data()) % 8 == 0;
+}
+[[nodiscard]] bool vectors_aligned(const auto& /*no vector of 8-byte elements, or only keys: see keys_of*/) {
+  return true;
+}
+[[nodiscard]] inline bool vectors_aligned(const LeaseIds& message) {
+  return aligned(message.leases());
+}
+[[nodiscard]] inline bool vectors_aligned(const Leased& message) {
+  return aligned(message.blocks());
+}
+[[nodiscard]] inline bool vectors_aligned(const Reserved& message) {
+  return aligned(message.places());
+}
+[[nodiscard]] inline bool vectors_aligned(const Got& message) {
+  return aligned(message.checksums());
+}
+[[nodiscard]] inline bool vectors_aligned(const Put& message) {
+  return aligned(message.checksums());
+}
+[[nodiscard]] inline bool vectors_aligned(const Stats& message) {
+  return aligned(message.values());
+}
+
+}  // namespace detail
+
 /// The body as a table of type T, or nullptr when it is none. Valid as long as the bytes; `body` is 8-aligned.
 template <typename T>
 [[nodiscard]] const T* read_body(Bytes body) {
   flatbuffers::Verifier verifier(reinterpret_cast<const std::uint8_t*>(body.data()), body.size(), /*max_depth=*/8,
                                  /*max_tables=*/8192);
   if (!verifier.VerifyBuffer<T>(nullptr)) return nullptr;
-  return flatbuffers::GetRoot<T>(body.data());
+  const T* message = flatbuffers::GetRoot<T>(body.data());
+  return detail::vectors_aligned(*message) ? message : nullptr;
 }
 
 /// The finished builder's bytes.

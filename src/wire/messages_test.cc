@@ -71,6 +71,23 @@ TEST(Messages, GarbageIsNoMessage) {
   EXPECT_EQ(read_body<Chains>({}), nullptr);
 }
 
+TEST(Messages, EightByteElementsOutOfLineAreRefused) {
+  int accepted = 0;
+  for (const std::size_t before : {1, 2}) {
+    flatbuffers::FlatBufferBuilder builder;  // Builds from the end.
+    builder.CreateVector(std::vector<std::uint32_t>(16, 0));
+    // Two elements of four bytes that will be read as two of eight: once in line, once four bytes beside it.
+    const auto leases = builder.CreateVector(std::vector<std::uint32_t>{1, 2});
+    builder.CreateVector(std::vector<std::uint32_t>(before, 0));
+    const auto start = builder.StartTable();
+    builder.AddOffset(LeaseIds::VT_LEASES, leases);
+    builder.Finish(flatbuffers::Offset<LeaseIds>(builder.EndTable(start)));
+    const std::vector<std::byte> body(body_of(builder).begin(), body_of(builder).end());
+    accepted += read_body<LeaseIds>(body) != nullptr ? 1 : 0;
+  }
+  EXPECT_EQ(accepted, 1);
+}
+
 TEST(Messages, UnknownNumbersDoNotEscape) {
   EXPECT_EQ(reason_of(200), Reason::kNone);
   EXPECT_EQ(error_of(200), ErrorCode::kInternal);

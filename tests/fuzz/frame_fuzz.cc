@@ -13,23 +13,21 @@
 #include "wire/frame.h"
 #include "wire/messages.h"
 
+namespace reprise::wire {
 namespace {
-
-using namespace reprise;        // NOLINT(google-build-using-namespace)
-using namespace reprise::wire;  // NOLINT(google-build-using-namespace)
 
 void require(bool ok) {
   if (!ok) std::abort();
 }
 
-void look(const wire::Chain* chain) {
+void look(const Chain* chain) {
   if (chain == nullptr) return;
   MatchRule rule;
   if (!rule_of(*chain, rule)) return;
   const auto keys = keys_of(*chain);
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(to_wire(builder, chain->ns(), rule, keys));
-  const auto* again = read_body<wire::Chain>(body_of(builder));
+  const auto* again = read_body<Chain>(body_of(builder));
   require(again != nullptr && again->ns() == chain->ns());
   MatchRule same;
   require(rule_of(*again, same) && same == rule && std::ranges::equal(keys_of(*again), keys));
@@ -38,7 +36,7 @@ void look(const wire::Chain* chain) {
 template <typename T>
 void look_at_chains(const T& message) {
   if (message.chains() == nullptr) return;
-  for (const wire::Chain* chain : *message.chains()) look(chain);
+  for (const Chain* chain : *message.chains()) look(chain);
 }
 
 void look(const NamespaceSpec& spec) {
@@ -162,12 +160,13 @@ std::size_t frame(Bytes bytes, bool right, bool early) {
 }
 
 }  // namespace
+}  // namespace reprise::wire
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
-  Bytes rest = std::as_bytes(std::span(data + 1, size - 1));
+  reprise::Bytes rest = std::as_bytes(std::span(data + 1, size - 1));
   for (;;) {
-    const std::size_t used = frame(rest, (data[0] & 0x80) != 0, (data[0] & 1) != 0);
+    const std::size_t used = reprise::wire::frame(rest, (data[0] & 0x80) != 0, (data[0] & 1) != 0);
     if (used == 0) return 0;
     rest = rest.subspan(used);
   }
