@@ -84,8 +84,12 @@ FrameReader::Step FrameReader::read_payload(Stream& stream) {
 FrameReader::Step FrameReader::advance(Stream& stream) {
   if (fault_ != Fault::kNone) return Step::kOutOfStep;
   if (stage_ == Stage::kReady) {
-    stage_ = header_.payload_bytes > 0 && sink_ != nullptr ? Stage::kPayload : Stage::kHeader;
-    payload_left_ = stage_ == Stage::kPayload ? header_.payload_bytes : 0;
+    payload_left_ = header_.payload_bytes;
+    if (payload_left_ > 0 && sink_ == nullptr) {
+      fault_ = Fault::kPayload;  // its bytes would be taken for the next frame
+      return Step::kOutOfStep;
+    }
+    stage_ = payload_left_ > 0 ? Stage::kPayload : Stage::kHeader;
     header_have_ = 0;
   }
   if (stage_ == Stage::kPayload) return read_payload(stream);

@@ -34,7 +34,14 @@ class FrameReader {
     kFailed,    ///< The stream broke.
     kOutOfStep  ///< The peer does not speak the protocol; fault() says how. The connection has to go.
   };
-  enum class Fault : std::uint8_t { kNone, kForeign, kVersion, kTooLong, kChecksum };
+  enum class Fault : std::uint8_t {
+    kNone,
+    kForeign,
+    kVersion,
+    kTooLong,
+    kChecksum,
+    kPayload,  ///< A payload follows for which nobody called receive().
+  };
 
   explicit FrameReader(std::uint64_t max_body = wire::kMaxBodyEarly) : max_body_(max_body) {}
   void set_max_body(std::uint64_t bytes) { max_body_ = bytes; }

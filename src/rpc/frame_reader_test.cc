@@ -122,6 +122,16 @@ TEST(FrameReader, WhatIsNoFrameIsNamed) {
   EXPECT_EQ(fault_of(later), FrameReader::Fault::kVersion);
 }
 
+// What a peer puts into a payload is never taken for a frame.
+TEST(FrameReader, APayloadNobodyReceivesIsTheEnd) {
+  auto pair = testing::make_loopback();
+  send(*pair.client, frame(wire::Type::kPing, "outer", frame(wire::Type::kErase, "inner")));
+  FrameReader reader;
+  ASSERT_EQ(next_step(reader, *pair.server), Step::kFrame);
+  EXPECT_EQ(next_step(reader, *pair.server), Step::kOutOfStep);
+  EXPECT_EQ(reader.fault(), FrameReader::Fault::kPayload);
+}
+
 TEST(FrameReader, AnAnnouncedBodyCostsNothingUntilItArrives) {
   auto pair = testing::make_loopback();
   wire::FrameHeader header;

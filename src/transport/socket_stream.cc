@@ -20,14 +20,15 @@ namespace {
 using IoVectors = std::array<iovec, kMaxStreamPieces>;
 
 template <typename Piece>
-std::size_t gather(std::span<const Piece> pieces, IoVectors& vectors) {
-  std::size_t count = 0;
+msghdr gather(std::span<const Piece> pieces, IoVectors& vectors) {
+  msghdr message{};
+  message.msg_iov = vectors.data();
   for (const Piece& piece : pieces.first(std::min(pieces.size(), kMaxStreamPieces))) {
     if (piece.empty()) continue;
     // The kernel's structure serves both directions and knows no const.
-    vectors[count++] = iovec{const_cast<std::byte*>(piece.data()), piece.size()};
+    vectors[message.msg_iovlen++] = iovec{const_cast<std::byte*>(piece.data()), piece.size()};
   }
-  return count;
+  return message;
 }
 
 constexpr std::size_t kControlBytes = CMSG_SPACE(kMaxDescriptors * sizeof(int));
@@ -45,9 +46,7 @@ class SocketStream final : public Stream {
   Moved read(std::span<const MutableBytes> pieces) override {
     IoVectors vectors;
     Control control;
-    msghdr message{};
-    message.msg_iov = vectors.data();
-    message.msg_iovlen = gather(pieces, vectors);
+    msghdr message = gather(pieces, vectors);
     if (message.msg_iovlen == 0) return {Flow::kMoved, 0};
     if (unix_) {
       message.msg_control = control.bytes.data();
@@ -66,9 +65,7 @@ class SocketStream final : public Stream {
   Moved write(std::span<const Bytes> pieces) override {
     IoVectors vectors;
     Control control;
-    msghdr message{};
-    message.msg_iov = vectors.data();
-    message.msg_iovlen = gather(pieces, vectors);
+    msghdr message = gather(pieces, vectors);
     if (message.msg_iovlen == 0) return {Flow::kMoved, 0};
     if (!to_send_.empty()) put_descriptors(message, control);
     ssize_t sent = 0;

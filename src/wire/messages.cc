@@ -51,12 +51,16 @@ NamespaceSpec spec_of(const OpenNamespace& message) {
 }
 
 flatbuffers::Offset<OpenNamespace> to_wire(flatbuffers::FlatBufferBuilder& builder, const NamespaceSpec& spec) {
-  std::vector<flatbuffers::Offset<Pair>> extras;
-  for (const auto& [name, value] : spec.extras)
-    extras.push_back(CreatePairDirect(builder, name.c_str(), value.c_str()));
   const IndexRange layers = spec.layers.value_or(IndexRange{});
   const IndexRange heads = spec.heads.value_or(IndexRange{});
+  // Not as C strings: a text with a NUL inside would be cut, and the namespace be another one over there.
   const auto text = [&](const std::string& value) { return builder.CreateString(value); };
+  std::vector<flatbuffers::Offset<Pair>> extras;
+  for (const auto& [name, value] : spec.extras) {
+    const auto name_text = text(name);
+    const auto value_text = text(value);
+    extras.push_back(CreatePair(builder, name_text, value_text));
+  }
   const auto model = text(spec.model);
   const auto revision = text(spec.revision);
   const auto dtype = text(spec.dtype);

@@ -2,21 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
+#include "testing/chains.h"
+
 namespace reprise::wire {
 namespace {
 
 TEST(Messages, ANamespaceComesBackWithTheSameDigest) {
-  NamespaceSpec spec;
-  spec.model = "m";
-  spec.revision = "r";
-  spec.dtype = "bfloat16";
-  spec.layout = "opaque";
-  spec.block_tokens = 16;
-  spec.block_bytes = 4096;
-  spec.layers = IndexRange{0, 32};
-  spec.heads = IndexRange{8, 8};
-  spec.salt = "";
-  spec.extras = {{"rope", "yarn"}, {"lora", "none"}};
+  NamespaceSpec spec = testing::make_namespace(4096).spec();
+  spec.extras = {{"rope", "yarn"}, {std::string("lo\0ra", 5), std::string("\0", 1)}};
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(to_wire(builder, spec));
   const auto* message = read_body<OpenNamespace>(body_of(builder));
