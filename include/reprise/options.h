@@ -40,6 +40,14 @@ struct CacheOptions {
   std::uint64_t policy_salt = 0;
   /// Shortest horizon, in blocks, over which `adaptive` learns: 2^26 tokens / block_tokens.
   std::uint64_t policy_horizon_blocks = 131'072;
+
+  // Attached caches ("unix:", "tcp:") only.
+  std::string attach_token_file = "";               ///< File holding "ID:SECRET"; "" = none.
+  std::string attach_tls_ca = "";                   ///< PEM file of the authorities trusted; "" = no TLS.
+  std::string attach_tls_cert = "";                 ///< PEM file of this client's certificate, for mutual TLS.
+  std::string attach_tls_key = "";                  ///< PEM file of its private key.
+  std::uint32_t attach_connections = 8;             ///< Connections at most; each carries one call at a time.
+  std::chrono::milliseconds attach_timeout{2'000};  ///< Longest wait to connect, and for a call without a deadline.
 };
 
 }  // namespace reprise
