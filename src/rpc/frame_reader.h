@@ -57,6 +57,8 @@ class FrameReader {
   [[nodiscard]] Fault fault() const { return fault_; }
   /// True inside a frame: the peer owes bytes.
   [[nodiscard]] bool inside() const { return stage_ != Stage::kHeader || header_have_ > 0; }
+  /// Bytes of the next frame are here already.
+  [[nodiscard]] bool has_unread() const { return unread_ != filled_; }
   /// Gives back what memory can be given back while nothing arrives; the body of a frame not looked past yet stays.
   void rest();
   /// Memory held now.

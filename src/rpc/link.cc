@@ -191,7 +191,7 @@ bool Link::send_one_way(wire::Type type, Bytes body, Patience patience) {
 }
 
 bool Link::quiet() const {
-  if (reader_.inside() || stream_->has_buffered()) return false;
+  if (reader_.has_unread() || stream_->has_buffered()) return false;
   if (stream_->fd() < 0) return true;
   pollfd entry{stream_->fd(), POLLIN, 0};
   return ::poll(&entry, 1, 0) == 0;
