@@ -65,6 +65,7 @@ void FrameReader::grow_body() {
 FrameReader::Step FrameReader::read_payload(Stream& stream) {
   while (payload_left_ > 0) {
     MutableBytes into = sink_->next();
+    if (into.empty()) return Step::kSinkFull;
     into = into.first(std::min<std::uint64_t>(into.size(), payload_left_));
     std::size_t count = take(into);
     if (count == 0) {
