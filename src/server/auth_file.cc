@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -49,7 +50,7 @@ class TenantReader {
     return fail(ErrorCode::kConfig, path_ + ":" + std::to_string(where.source().begin.line) + ": " + what);
   }
   Result<void> known_keys() const {
-    static constexpr std::array<std::string_view, 6> kKeys = {"name",   "salt", "capacity", "operations-per-second",
+    static constexpr std::array<std::string_view, 6> kKeys = {"name",   "salt",  "capacity", "operations-per-second",
                                                               "l2-url", "tokens"};
     for (const auto& [key, node] : table_) {
       if (std::ranges::find(kKeys, key.str()) == kKeys.end()) {
@@ -145,7 +146,7 @@ Result<std::vector<TenantSpec>> read_auth_file(const std::string& path) {
   };
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) return cannot(std::strerror(errno));
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return cannot("is no regular file");
   if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0) return cannot("others can read the secrets in it: chmod 600 it");
   if (static_cast<std::uint64_t>(status.st_size) > kMaxFile) return cannot("is longer than 4 MiB");

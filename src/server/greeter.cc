@@ -25,8 +25,9 @@ Greeter::Outcome refuse(std::uint64_t request, ErrorCode code, const std::string
 Greeter::Outcome Greeter::take(const wire::FrameHeader& header, Bytes body) {
   if (header.type == wire::Type::kHello && !greeted_) return hello(header, body);
   if (header.type == wire::Type::kAuthenticate && greeted_) return authenticate(header, body);
-  return refuse(header.request, ErrorCode::kInvalid,
-                "'" + std::string(wire::name_of(header.type)) + "' before the session is open; the first frame is hello");
+  return refuse(
+      header.request, ErrorCode::kInvalid,
+      "'" + std::string(wire::name_of(header.type)) + "' before the session is open; the first frame is hello");
 }
 
 Greeter::Outcome Greeter::hello(const wire::FrameHeader& header, Bytes body) {
@@ -76,7 +77,8 @@ Greeter::Outcome Greeter::authenticate(const wire::FrameHeader& header, Bytes bo
   if (message == nullptr) return refuse(header.request, ErrorCode::kInvalid, "the body is no authenticate");
   auto token = doorkeeper_.find_token(key_id_);
   // An unknown ID takes the same way as a wrong secret.
-  const std::string secret = token ? token->secret : std::string(reinterpret_cast<const char*>(server_nonce_.data()), 32);
+  const std::string secret =
+      token ? token->secret : std::string(reinterpret_cast<const char*>(server_nonce_.data()), 32);
   const wire::Proof expected = wire::prove(wire::Side::kClient, secret, key_id_, client_nonce_, server_nonce_);
   if (!wire::same_proof(expected, wire::bytes_of(message->proof())) || !token) {
     return refuse(header.request, ErrorCode::kDenied, "the token '" + key_id_ + "' is unknown, or its secret is wrong");
@@ -92,9 +94,9 @@ void Greeter::welcome(Outcome& outcome, std::uint64_t request, std::shared_ptr<T
   Engine& engine = tenant->engine();
   flatbuffers::FlatBufferBuilder builder;
   const auto name = builder.CreateString(tenant->name());
-  const auto shown =
-      proof.empty() ? flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>>()
-                    : builder.CreateVector(reinterpret_cast<const std::uint8_t*>(proof.data()), proof.size());
+  const auto shown = proof.empty()
+                         ? flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>>()
+                         : builder.CreateVector(reinterpret_cast<const std::uint8_t*>(proof.data()), proof.size());
   const auto ttl = std::chrono::duration_cast<std::chrono::milliseconds>(doorkeeper_.lease_ttl()).count();
   builder.Finish(wire::CreateWelcome(builder, session_, name, shown, engine.stats().l1.capacity_bytes,
                                      is_unix_ ? engine.arena().size() : 0, is_unix_ ? engine.populate_bytes() : 0,

@@ -14,7 +14,17 @@
 namespace reprise {
 
 /// Why a connection ended.
-enum class Ending : std::uint8_t { kPeerClosed, kBroken, kOutOfStep, kDenied, kHandshake, kStalled, kIdle, kDraining, kFull };
+enum class Ending : std::uint8_t {
+  kPeerClosed,
+  kBroken,
+  kOutOfStep,
+  kDenied,
+  kHandshake,
+  kStalled,
+  kIdle,
+  kDraining,
+  kFull
+};
 inline constexpr int kEndingCount = 9;
 [[nodiscard]] std::string_view to_string(Ending ending);  ///< "peer closed", "out of step", ...
 

@@ -1,6 +1,7 @@
 // What one open connection holds of its tenant: namespaces, leases and reservations. They end with it.
 //
-// Thread-safe. A request that waits for L2 may outlast the connection: what it brings after `end` is given back at once.
+// Thread-safe. A request that waits for L2 may outlast the connection: what it brings after `end` is given back at
+// once.
 #pragma once
 
 #include <cstdint>

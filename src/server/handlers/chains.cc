@@ -24,8 +24,8 @@ Result<ResolvedChains> resolve(const Session& session, const WireChains* chains)
       }
       MatchRule rule;
       if (!wire::rule_of(*each, rule)) {
-        return fail(ErrorCode::kInvalid, "match rule " + std::to_string(static_cast<int>(each->rule())) +
-                                             " is none that this server knows");
+        return fail(ErrorCode::kInvalid,
+                    "match rule " + std::to_string(static_cast<int>(each->rule())) + " is none that this server knows");
       }
       out.chains.emplace_back(*ns, wire::keys_of(*each), rule);
       out.namespaces.push_back(std::move(ns));
@@ -85,9 +85,8 @@ Answer answer_match(Session& session, const Request& request, const Ask& ask) {
 }  // namespace
 
 Answer handle_match(Session& session, const Request& request) {
-  return answer_match(session, request, [&](std::span<const Chain> chains) {
-    return session.engine().match(chains, request.deadline);
-  });
+  return answer_match(session, request,
+                      [&](std::span<const Chain> chains) { return session.engine().match(chains, request.deadline); });
 }
 
 Answer handle_prefetch(Session& session, const Request& request) {

@@ -45,10 +45,10 @@ Answer answer_lease(Session& session, const Request& request, Match match, Lease
   const auto matched = to_wire(builder, match);
   const auto blocks = builder.CreateVectorOfStructs(pieces);
   const wire::Id wire_token = wire::to_wire(token);
-  return reply(wire::Type::kLeased, request, builder,
-               wire::CreateLeased(builder, matched, id, id != 0 ? inside.word : 0, id != 0 ? inside.generation : 0,
-                                  &wire_token, id != 0 ? static_cast<std::uint64_t>(std::max<long>(left.count(), 0)) : 0,
-                                  blocks));
+  return reply(
+      wire::Type::kLeased, request, builder,
+      wire::CreateLeased(builder, matched, id, id != 0 ? inside.word : 0, id != 0 ? inside.generation : 0, &wire_token,
+                         id != 0 ? static_cast<std::uint64_t>(std::max<long>(left.count(), 0)) : 0, blocks));
 }
 
 }  // namespace
@@ -122,8 +122,7 @@ Answer answer_places(Session& session, const Request& request, Reservation reser
   flatbuffers::FlatBufferBuilder builder(1024);
   const auto place_list = builder.CreateVectorOfStructs(places);
   const auto reason_list = builder.CreateVector(reasons);
-  return reply(wire::Type::kReserved, request, builder,
-               wire::CreateReserved(builder, id, place_list, reason_list));
+  return reply(wire::Type::kReserved, request, builder, wire::CreateReserved(builder, id, place_list, reason_list));
 }
 
 Answer refuse_places(const Request& request, std::size_t count) {
@@ -143,8 +142,9 @@ Answer handle_reserve(Session& session, const Request& request) {
   const wire::Chain& wired = *message->chain();
   const auto ns = session.find_namespace(wired.ns());
   if (!ns) {
-    return failed(request, ErrorCode::kInvalid, "namespace handle " + std::to_string(wired.ns()) +
-                                                    " was not given out in this session: open the namespace first");
+    return failed(request, ErrorCode::kInvalid,
+                  "namespace handle " + std::to_string(wired.ns()) +
+                      " was not given out in this session: open the namespace first");
   }
   MatchRule rule;
   if (!wire::rule_of(wired, rule)) return failed(request, ErrorCode::kInvalid, "an unknown match rule");
