@@ -33,6 +33,7 @@ Moved FrameReader::fill(Stream& stream) {
   const Moved moved = stream.read(std::span(&all, 1));
   unread_ = 0;
   filled_ = moved.flow == Flow::kMoved ? moved.bytes : 0;
+  received_ += filled_;
   return moved;
 }
 
@@ -72,6 +73,7 @@ FrameReader::Step FrameReader::read_payload(Stream& stream) {
       const Moved moved = stream.read(std::span(&into, 1));
       if (moved.flow != Flow::kMoved) return step_of(moved.flow);
       count = moved.bytes;
+      received_ += count;
     }
     payload_left_ -= count;
     sink_->arrived(count);

@@ -61,6 +61,8 @@ class FrameReader {
   [[nodiscard]] bool has_unread() const { return unread_ != filled_; }
   /// Gives back what memory can be given back while nothing arrives; the body of a frame not looked past yet stays.
   void rest();
+  /// Bytes taken off streams so far.
+  [[nodiscard]] std::uint64_t received() const { return received_; }
   /// Memory held now.
   [[nodiscard]] std::size_t memory_bytes() const { return body_.capacity() * 8 + (buffer_ ? kBufferBytes : 0); }
 
@@ -84,6 +86,7 @@ class FrameReader {
   std::size_t body_have_ = 0;
   PayloadSink* sink_ = nullptr;
   std::uint64_t payload_left_ = 0;
+  std::uint64_t received_ = 0;
 
   std::unique_ptr<std::byte[]> buffer_;  // bytes [unread_, filled_) are not looked at yet
   std::size_t unread_ = 0;
