@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "wire/frame.h"
 
 namespace reprise {
 namespace {

@@ -10,7 +10,7 @@ namespace {
 
 // Waking an idle processor costs as much as a round trip.
 constexpr Duration kSpin = std::chrono::microseconds(50);
-constexpr std::size_t kMostNamespaces = 65'536;  // known to one session
+constexpr std::size_t kMostNamespaces = 4'096;  // known to one session; servers allow no more
 
 }  // namespace
 
@@ -18,7 +18,7 @@ Patience patience_until(Deadline deadline) {
   return {deadline, kSpin};
 }
 
-Result<Reason> meaning_of(Session& session, const Error& error) {
+Result<Reason> meaning_of(ClientSession& session, const Error& error) {
   switch (session.link->end()) {
     case Link::End::kNone: return std::unexpected(error);
     case Link::End::kTimeout: return Reason::kTimeout;
@@ -28,12 +28,12 @@ Result<Reason> meaning_of(Session& session, const Error& error) {
   return Reason::kUnavailable;
 }
 
-Reason nonsense(Session& session, const char* what) {
+Reason nonsense(ClientSession& session, const char* what) {
   log::warn(session.link->condemn(what).message);
   return Reason::kUnavailable;
 }
 
-Result<void> open_namespaces(Session& session, std::span<const Chain> chains, Patience patience) {
+Result<void> open_namespaces(ClientSession& session, std::span<const Chain> chains, Patience patience) {
   for (const Chain& chain : chains) {
     if (session.handles.contains(chain.ns->id())) continue;
     if (session.handles.size() >= kMostNamespaces) {
@@ -49,7 +49,7 @@ Result<void> open_namespaces(Session& session, std::span<const Chain> chains, Pa
   return {};
 }
 
-std::vector<flatbuffers::Offset<wire::Chain>> chains_to_wire(Session& session, std::span<const Chain> chains) {
+std::vector<flatbuffers::Offset<wire::Chain>> chains_to_wire(ClientSession& session, std::span<const Chain> chains) {
   std::vector<flatbuffers::Offset<wire::Chain>> wired;
   wired.reserve(chains.size());
   for (const Chain& chain : chains) {

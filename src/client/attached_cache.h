@@ -46,18 +46,18 @@ class AttachedCache : public Cache {
 [[nodiscard]] Patience patience_until(Deadline deadline);
 
 /// What a request that failed means to the caller: the server's own word is an error, a link that ended is a reason.
-[[nodiscard]] Result<Reason> meaning_of(Session& session, const Error& error);
+[[nodiscard]] Result<Reason> meaning_of(ClientSession& session, const Error& error);
 /// An answer that contradicts what was asked: the link ends.
-[[nodiscard]] Reason nonsense(Session& session, const char* what);
+[[nodiscard]] Reason nonsense(ClientSession& session, const char* what);
 
 /// Makes the chains' namespaces known to the server, once per session.
-[[nodiscard]] Result<void> open_namespaces(Session& session, std::span<const Chain> chains, Patience patience);
+[[nodiscard]] Result<void> open_namespaces(ClientSession& session, std::span<const Chain> chains, Patience patience);
 /// Chains for a body. REQUIRES: open_namespaces for them; the session's builder is at its beginning.
-[[nodiscard]] std::vector<flatbuffers::Offset<wire::Chain>> chains_to_wire(Session& session,
+[[nodiscard]] std::vector<flatbuffers::Offset<wire::Chain>> chains_to_wire(ClientSession& session,
                                                                            std::span<const Chain> chains);
 /// Sends chains as the body of `type`, and waits for the answer.
 template <typename T>
-[[nodiscard]] Result<const T*> ask_about(Session& session, wire::Type type, std::span<const Chain> chains,
+[[nodiscard]] Result<const T*> ask_about(ClientSession& session, wire::Type type, std::span<const Chain> chains,
                                          Patience patience) {
   if (auto ok = open_namespaces(session, chains, patience); !ok) return std::unexpected(ok.error());
   session.builder.Clear();

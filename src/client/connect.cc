@@ -38,8 +38,8 @@ Result<Greeting> greeting_of(const CacheOptions& options) {
   return greeting;
 }
 
-std::shared_ptr<Session> session_of(Link::Opened opened) {
-  auto session = std::make_shared<Session>();
+std::shared_ptr<ClientSession> session_of(Link::Opened opened) {
+  auto session = std::make_shared<ClientSession>();
   session->link = std::move(opened.link);
   session->lease_ttl = opened.lease_ttl;
   return session;
@@ -49,7 +49,7 @@ class SharedConnector {
  public:
   SharedConnector(std::string path, CacheOptions options) : path_(std::move(path)), options_(std::move(options)) {}
 
-  Result<std::shared_ptr<Session>> operator()(Deadline deadline) {
+  Result<std::shared_ptr<ClientSession>> operator()(Deadline deadline) {
     const auto greeting = greeting_of(options_);
     if (!greeting) return std::unexpected(greeting.error());
     auto socket = connect_unix(path_, deadline);
@@ -81,7 +81,7 @@ class RemoteConnector {
   RemoteConnector(HostPort address, std::shared_ptr<const TlsContext> tls, CacheOptions options)
       : address_(std::move(address)), tls_(std::move(tls)), options_(std::move(options)) {}
 
-  Result<std::shared_ptr<Session>> operator()(Deadline deadline) {
+  Result<std::shared_ptr<ClientSession>> operator()(Deadline deadline) {
     const auto greeting = greeting_of(options_);
     if (!greeting) return std::unexpected(greeting.error());
     auto socket = connect_tcp(address_, deadline);

@@ -21,12 +21,12 @@ bool is_wrong_configuration(const Error& error) {
   return error.code == ErrorCode::kConfig || error.code == ErrorCode::kDenied || error.code == ErrorCode::kVersion;
 }
 
-bool can_tell(const Session& session) {
+bool can_tell(const ClientSession& session) {
   return session.link->alive() || session.link->can_still_tell();
 }
 
 /// Releases in a row go in one frame.
-void send_notices(Session& session, const std::vector<Notice>& notices) {
+void send_notices(ClientSession& session, const std::vector<Notice>& notices) {
   std::vector<std::uint64_t> released;
   for (std::size_t i = 0; i < notices.size() && can_tell(session); ++i) {
     const Notice& notice = notices[i];
@@ -99,7 +99,7 @@ LinkPool::Borrowed LinkPool::borrow(Deadline deadline) {
   for (;;) {
     if (sessions_.empty()) return Borrowed(Reason::kUnavailable);
     if (!free_.empty()) {
-      const std::shared_ptr<Session> session = free_.back();
+      const std::shared_ptr<ClientSession> session = free_.back();
       lend(session);
       lock.unlock();
       // A server that has gone since is noticed here, not by a request that gets no answer.
@@ -116,7 +116,7 @@ LinkPool::Borrowed LinkPool::borrow(Deadline deadline) {
   }
 }
 
-LinkPool::Borrowed LinkPool::borrow(const std::shared_ptr<Session>& session, Deadline deadline) {
+LinkPool::Borrowed LinkPool::borrow(const std::shared_ptr<ClientSession>& session, Deadline deadline) {
   deadline = limited(deadline);
   std::unique_lock lock(mutex_);
   while (!session->retired && session->lent) {
@@ -131,12 +131,12 @@ LinkPool::Borrowed LinkPool::borrow(const std::shared_ptr<Session>& session, Dea
 }
 
 // REQUIRES: mutex_ held, not lent.
-void LinkPool::lend(const std::shared_ptr<Session>& session) {
+void LinkPool::lend(const std::shared_ptr<ClientSession>& session) {
   session->lent = true;
   std::erase(free_, session);
 }
 
-void LinkPool::give_back(const std::shared_ptr<Session>& session) {
+void LinkPool::give_back(const std::shared_ptr<ClientSession>& session) {
   std::unique_lock lock(mutex_);
   while (!session->notices.empty()) {
     const std::vector<Notice> notices = std::exchange(session->notices, {});
@@ -159,7 +159,7 @@ void LinkPool::give_back(const std::shared_ptr<Session>& session) {
   }
 }
 
-void LinkPool::tell(const std::shared_ptr<Session>& session, const Notice& notice) {
+void LinkPool::tell(const std::shared_ptr<ClientSession>& session, const Notice& notice) {
   {
     const std::lock_guard lock(mutex_);
     if (session->notices.size() >= kMostNotices) return;  // it ends by itself, with its time or with the session
@@ -170,7 +170,7 @@ void LinkPool::tell(const std::shared_ptr<Session>& session, const Notice& notic
   give_back(session);
 }
 
-void LinkPool::enlist(Session& session, LeaseNode& node) {
+void LinkPool::enlist(ClientSession& session, LeaseNode& node) {
   const std::lock_guard lock(mutex_);
   node.next = &session.leases;
   node.previous = session.leases.previous;
@@ -188,7 +188,7 @@ void LinkPool::delist(LeaseNode& node) {
 
 // --- the keeper ------------------------------------------------------------------------------------------------------
 
-void LinkPool::add(std::shared_ptr<Session> session) {
+void LinkPool::add(std::shared_ptr<ClientSession> session) {
   tick_ = std::clamp(session->lease_ttl / 6, milliseconds(1), kLongestTick);
   sessions_.push_back(session);
   free_.push_back(std::move(session));
@@ -240,7 +240,7 @@ void LinkPool::grow(std::unique_lock<std::mutex>& lock) {
 
 /// A server that has gone is noticed although nobody calls, and what waits to be said is said.
 void LinkPool::look_after_idle(std::unique_lock<std::mutex>& lock) {
-  const std::vector<std::shared_ptr<Session>> idle = free_;  // those used last come last, and end up there again
+  const std::vector<std::shared_ptr<ClientSession>> idle = free_;  // those used last come last, and end up there again
   for (const auto& session : idle) {
     if (session->lent || session->retired) continue;
     lend(session);

@@ -43,10 +43,10 @@ struct LeaseNode {
 };
 
 /// One connection and what belongs to it. Whoever has borrowed it may use what is above the line.
-struct Session {
-  Session() { leases.next = leases.previous = &leases; }
-  Session(const Session&) = delete;
-  Session& operator=(const Session&) = delete;
+struct ClientSession {
+  ClientSession() { leases.next = leases.previous = &leases; }
+  ClientSession(const ClientSession&) = delete;
+  ClientSession& operator=(const ClientSession&) = delete;
 
   std::unique_ptr<Link> link;
   std::shared_ptr<SharedMapping> mapping;  ///< Shared with its leases; null over the network.
@@ -62,7 +62,7 @@ struct Session {
 
 class LinkPool {
  public:
-  using Connect = std::function<Result<std::shared_ptr<Session>>(Deadline)>;
+  using Connect = std::function<Result<std::shared_ptr<ClientSession>>(Deadline)>;
   struct Options {
     std::uint32_t connections = 8;
     std::chrono::milliseconds timeout{2'000};  ///< To connect, and for calls without a deadline.
@@ -77,7 +77,7 @@ class LinkPool {
   /// A borrowed session, given back on destruction.
   class Borrowed {
    public:
-    Borrowed(LinkPool& pool, std::shared_ptr<Session> session) : pool_(&pool), session_(std::move(session)) {}
+    Borrowed(LinkPool& pool, std::shared_ptr<ClientSession> session) : pool_(&pool), session_(std::move(session)) {}
     explicit Borrowed(Reason reason) : reason_(reason) {}
     Borrowed(Borrowed&& other) noexcept
         : pool_(other.pool_), session_(std::exchange(other.session_, nullptr)), reason_(other.reason_) {}
@@ -87,25 +87,25 @@ class LinkPool {
     }
 
     explicit operator bool() const { return session_ != nullptr; }
-    Session* operator->() const { return session_.get(); }
-    Session& operator*() const { return *session_; }
-    [[nodiscard]] const std::shared_ptr<Session>& share() const { return session_; }
+    ClientSession* operator->() const { return session_.get(); }
+    ClientSession& operator*() const { return *session_; }
+    [[nodiscard]] const std::shared_ptr<ClientSession>& share() const { return session_; }
     /// Why there is none: kUnavailable or kTimeout.
     [[nodiscard]] Reason reason() const { return reason_; }
 
    private:
     LinkPool* pool_ = nullptr;
-    std::shared_ptr<Session> session_;  // shared with what belongs to it
+    std::shared_ptr<ClientSession> session_;  // shared with what belongs to it
     Reason reason_ = Reason::kNone;
   };
   [[nodiscard]] Borrowed borrow(Deadline deadline);
   /// This very session, once nobody else has it.
-  [[nodiscard]] Borrowed borrow(const std::shared_ptr<Session>& session, Deadline deadline);
+  [[nodiscard]] Borrowed borrow(const std::shared_ptr<ClientSession>& session, Deadline deadline);
 
   /// Says it at once, or after the call that has the session. Cheap; never waits for an answer.
-  void tell(const std::shared_ptr<Session>& session, const Notice& notice);
+  void tell(const std::shared_ptr<ClientSession>& session, const Notice& notice);
   /// From here on the keeper renews the lease.
-  void enlist(Session& session, LeaseNode& node);
+  void enlist(ClientSession& session, LeaseNode& node);
   void delist(LeaseNode& node);
 
   /// `deadline`, or where it is never(), the end of Options::timeout.
@@ -114,9 +114,9 @@ class LinkPool {
 
  private:
   LinkPool(Options options, Connect connect);
-  void add(std::shared_ptr<Session> session);
-  void lend(const std::shared_ptr<Session>& session);
-  void give_back(const std::shared_ptr<Session>& session);
+  void add(std::shared_ptr<ClientSession> session);
+  void lend(const std::shared_ptr<ClientSession>& session);
+  void give_back(const std::shared_ptr<ClientSession>& session);
 
   void keep(const std::stop_token& stop);
   [[nodiscard]] bool wants_more(TimePoint now) const;
@@ -129,10 +129,10 @@ class LinkPool {
   mutable std::mutex mutex_;  // guards everything below
   std::condition_variable_any keeper_wakes_;
   std::condition_variable session_free_;
-  std::vector<std::shared_ptr<Session>> sessions_;  // live, lent or not; shared with what belongs to them
-  std::vector<std::shared_ptr<Session>> free_;      // of these; the most recently used last
-  std::size_t waiting_ = 0;                         // for any session
-  std::size_t waiting_for_one_ = 0;                 // for a certain one
+  std::vector<std::shared_ptr<ClientSession>> sessions_;  // live, lent or not; shared with what belongs to them
+  std::vector<std::shared_ptr<ClientSession>> free_;      // of these; the most recently used last
+  std::size_t waiting_ = 0;                               // for any session
+  std::size_t waiting_for_one_ = 0;                       // for a certain one
   TimePoint next_attempt_{};
   std::chrono::milliseconds pause_;
   std::chrono::milliseconds tick_;  // between looks at idle connections and at leases

@@ -69,6 +69,7 @@ Result<Lease> SharedCache::attach(const LeaseToken& token) {
   const auto answer =
       session->link->ask<wire::Leased>(wire::Type::kAttach, wire::body_of(session->builder), patience_until(deadline));
   if (!answer) return std::unexpected(answer.error());
+  if ((*answer)->lease() == 0) return fail(ErrorCode::kIo, "the server is too busy to attach to a lease now");
   auto parts = lease_parts_of(**answer, *session, std::nullopt);
   if (!parts) return std::unexpected(session->link->condemn("a lease that cannot be"));
   return Lease(std::make_unique<SharedLease>(pool_, session.share(), std::move(*parts), asked));

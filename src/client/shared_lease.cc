@@ -11,7 +11,6 @@ namespace reprise {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::steady_clock;
 
 constexpr milliseconds kLongestTtl = std::chrono::hours(24 * 365);
 
@@ -19,7 +18,7 @@ constexpr milliseconds kLongestTtl = std::chrono::hours(24 * 365);
 
 // --- leases ----------------------------------------------------------------------------------------------------------
 
-std::optional<LeaseParts> lease_parts_of(const wire::Leased& message, const Session& session,
+std::optional<LeaseParts> lease_parts_of(const wire::Leased& message, const ClientSession& session,
                                          std::optional<std::span<const std::uint64_t>> lengths) {
   const auto* pieces = message.blocks();
   const std::size_t count = pieces != nullptr ? pieces->size() : 0;
@@ -31,7 +30,7 @@ std::optional<LeaseParts> lease_parts_of(const wire::Leased& message, const Sess
   if (parts.word == nullptr || parts.generation % 2 == 0 || message.token() == nullptr) return std::nullopt;
   parts.token = wire::from_wire<LeaseToken>(*message.token());
   const auto ttl = static_cast<std::uint64_t>(session.lease_ttl.count());
-  parts.fresh = message.ttl_ms() >= ttl;
+  parts.spent = milliseconds(ttl - std::min(ttl, message.ttl_ms()));
   parts.blocks.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     const wire::Piece* piece = pieces->Get(static_cast<flatbuffers::uoffset_t>(i));
@@ -42,11 +41,11 @@ std::optional<LeaseParts> lease_parts_of(const wire::Leased& message, const Sess
   return parts;
 }
 
-SharedLease::SharedLease(std::shared_ptr<LinkPool> pool, std::shared_ptr<Session> session, LeaseParts parts,
+SharedLease::SharedLease(std::shared_ptr<LinkPool> pool, std::shared_ptr<ClientSession> session, LeaseParts parts,
                          TimePoint asked)
     : pool_(std::move(pool)), session_(std::move(session)), mapping_(session_->mapping), parts_(std::move(parts)) {
   node_.id = parts_.id;
-  node_.renewed = parts_.fresh ? asked : TimePoint();
+  node_.renewed = asked - parts_.spent;
   pool_->enlist(*session_, node_);
 }
 
@@ -69,8 +68,9 @@ bool SharedLease::renew(Duration span) {
 
 // --- reservations ----------------------------------------------------------------------------------------------------
 
-std::optional<std::vector<SharedReservation::Place>> places_of(const wire::Reserved& message, const Session& session,
-                                                               std::size_t count, std::uint64_t block_bytes) {
+std::optional<std::vector<SharedReservation::Place>> places_of(const wire::Reserved& message,
+                                                               const ClientSession& session, std::size_t count,
+                                                               std::uint64_t block_bytes) {
   const auto* pieces = message.places();
   const auto* reasons = message.reasons();
   if (pieces == nullptr || reasons == nullptr || pieces->size() != count || reasons->size() != count) {
@@ -91,8 +91,8 @@ std::optional<std::vector<SharedReservation::Place>> places_of(const wire::Reser
   return places;
 }
 
-SharedReservation::SharedReservation(std::shared_ptr<LinkPool> pool, std::shared_ptr<Session> session, std::uint64_t id,
-                                     std::vector<Place> places)
+SharedReservation::SharedReservation(std::shared_ptr<LinkPool> pool, std::shared_ptr<ClientSession> session,
+                                     std::uint64_t id, std::vector<Place> places)
     : pool_(std::move(pool)), session_(std::move(session)), id_(id), places_(std::move(places)) {}
 
 SharedReservation::~SharedReservation() {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -22,18 +23,19 @@ struct LeaseParts {
   std::uint64_t generation = 0;
   LeaseToken token;
   const std::atomic<std::uint64_t>* word = nullptr;
-  bool fresh = false;  ///< It has its whole time before it.
+  std::chrono::milliseconds spent{0};  ///< Of its time, when the answer was made.
   std::vector<Bytes> blocks;
 };
 /// nullopt when the answer names memory, a word or a generation that cannot be, or other numbers of blocks than
 /// `lengths` (the bytes of each); without `lengths`, any.
-[[nodiscard]] std::optional<LeaseParts> lease_parts_of(const wire::Leased& message, const Session& session,
+[[nodiscard]] std::optional<LeaseParts> lease_parts_of(const wire::Leased& message, const ClientSession& session,
                                                        std::optional<std::span<const std::uint64_t>> lengths);
 
 class SharedLease final : public Lease::Body {
  public:
   /// `asked`: when the request for it was sent, or earlier.
-  SharedLease(std::shared_ptr<LinkPool> pool, std::shared_ptr<Session> session, LeaseParts parts, TimePoint asked);
+  SharedLease(std::shared_ptr<LinkPool> pool, std::shared_ptr<ClientSession> session, LeaseParts parts,
+              TimePoint asked);
   ~SharedLease() override;
 
   [[nodiscard]] std::size_t size() const override { return parts_.blocks.size(); }
@@ -44,8 +46,8 @@ class SharedLease final : public Lease::Body {
   [[nodiscard]] bool renew(Duration span) override;
 
  private:
-  const std::shared_ptr<LinkPool> pool_;    // shared: leases outlive their cache
-  const std::shared_ptr<Session> session_;  // shared: the lease ends with its session
+  const std::shared_ptr<LinkPool> pool_;          // shared: leases outlive their cache
+  const std::shared_ptr<ClientSession> session_;  // shared: the lease ends with its session
   const std::shared_ptr<SharedMapping> mapping_;
   LeaseParts parts_;
   LeaseNode node_;
@@ -58,7 +60,7 @@ class SharedReservation final : public Reservation::Body {
     Reason reason = Reason::kNone;  ///< Why not; kNone: present.
   };
   /// `id` 0: there is nothing to fill, and nothing to give back.
-  SharedReservation(std::shared_ptr<LinkPool> pool, std::shared_ptr<Session> session, std::uint64_t id,
+  SharedReservation(std::shared_ptr<LinkPool> pool, std::shared_ptr<ClientSession> session, std::uint64_t id,
                     std::vector<Place> places);
   ~SharedReservation() override;
 
@@ -71,14 +73,16 @@ class SharedReservation final : public Reservation::Body {
   [[nodiscard]] std::expected<std::size_t, Reason> commit_by(std::size_t count, Deadline deadline);
 
  private:
-  const std::shared_ptr<LinkPool> pool_;    // shared, as with leases
-  const std::shared_ptr<Session> session_;  // its socket stays open as long as somebody may write; null without id
+  const std::shared_ptr<LinkPool> pool_;  // shared, as with leases
+  const std::shared_ptr<ClientSession>
+      session_;  // its socket stays open as long as somebody may write; null without id
   std::uint64_t id_;
   std::vector<Place> places_;
 };
 /// nullopt when the answer is not one about `count` blocks of `block_bytes`, or names memory that cannot be.
 [[nodiscard]] std::optional<std::vector<SharedReservation::Place>> places_of(const wire::Reserved& message,
-                                                                             const Session& session, std::size_t count,
+                                                                             const ClientSession& session,
+                                                                             std::size_t count,
                                                                              std::uint64_t block_bytes);
 
 }  // namespace reprise
