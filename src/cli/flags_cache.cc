@@ -102,7 +102,10 @@ void declare_chain(CLI::App& app, ChainArguments& chain) {
   field("--layers", chain.layers, "Layers, from 0");
   field("--heads", chain.heads, "KV heads, from 0");
   field("--salt", chain.salt, "Salt");
-  app.add_option("--extra", chain.extras, "NAME=VALUE; may be repeated")->expected(1)->group("Namespace");
+  app.add_option("--extra", chain.extras, "NAME=VALUE; may be repeated")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group("Namespace");
 }
 
 class PutFlags final : public Command {
