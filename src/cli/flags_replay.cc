@@ -8,11 +8,11 @@
 namespace reprise::cli {
 namespace {
 
-constexpr const char* kReplayHelp =
-    "Feeds a trace of requests through a real cache with real bytes: for each request, acquires the leading blocks "
-    "that "
-    "are there, checks every byte of them against what was put, and puts the rest.";
+constexpr const char* kReplayHelp = "Replays a trace of requests through a real cache and checks every byte.";
 constexpr const char* kReplayFooter = R"(
+For each request it acquires the leading blocks that are there, checks every byte of them against what was put, and puts
+the rest.
+
 The trace is one JSON object a line, plain or zstd-compressed: {"timestamp": ms, "input_length": tokens,
 "output_length": tokens, "hash_ids": [ids of the prompt's blocks, in order; equal ids mean equal prefixes]}.
 
