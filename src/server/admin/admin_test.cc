@@ -69,7 +69,7 @@ TEST_F(AdminTest, StatsOfTenantsAndTheirTotals) {
   EXPECT_GT(stats["resident_memory_bytes"], 1 << 20);
   ASSERT_EQ(stats["tenants"].size(), 2u);
   EXPECT_EQ(stats["tenants"][0]["name"], "default");
-  EXPECT_EQ(stats["tenants"][0]["departures"]["capacity"], 1000);
+  EXPECT_EQ(stats["tenants"][0]["departures"]["evicted"], 1000);
   EXPECT_EQ(stats["tenants"][0]["cache"]["l2"]["name"], "disk");
   EXPECT_TRUE(stats["tenants"][1]["cache"]["l2"].is_null());
   const json& totals = stats["totals"];
