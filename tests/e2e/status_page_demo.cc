@@ -1,7 +1,7 @@
 // The admin pages of a server that is not there: made-up numbers that move, for the status page's test and for working
 // on the page. Prints the address; ends when its standard input does.
 //
-//   status_page_demo [--token TOKEN] [--port PORT]
+//   status_page_demo [--token TOKEN] [--port PORT] [--traffic none]
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -169,11 +169,19 @@ class Traffic {
   std::uint64_t tick_ = 0;
 };
 
-int serve(const AdminOptions& options) {
+/// As a server is that nobody has asked anything yet.
+void fill_idle(Value& value) {
+  value = {};
+  value.state = "starting";
+  value.tenants.resize(1);
+  value.tenants[0].name = "default";
+}
+
+int serve(const AdminOptions& options, bool idle) {
   testing::FakeServerView view;
   Traffic traffic;
-  view.change(fill);
-  for (int i = 0; i < 600; ++i) view.change([&](Value& value) { traffic.step(value); });
+  view.change(idle ? fill_idle : fill);
+  for (int i = 0; i < 600 && !idle; ++i) view.change([&](Value& value) { traffic.step(value); });
   auto server = AdminServer::start(options, view);
   if (!server) {
     std::cerr << server.error().message << "\n";
@@ -185,7 +193,7 @@ int serve(const AdminOptions& options) {
   std::jthread ticker([&](const std::stop_token& stop) {
     std::unique_lock lock(mutex);
     while (!changed.wait_for(lock, stop, std::chrono::milliseconds(100), [&] { return stop.stop_requested(); })) {
-      view.change([&](Value& value) { traffic.step(value); });
+      if (!idle) view.change([&](Value& value) { traffic.step(value); });
     }
   });
   while (std::cin.get() != EOF) {
@@ -199,10 +207,12 @@ int serve(const AdminOptions& options) {
 int main(int argc, char** argv) {
   reprise::AdminOptions options;
   options.address = {"127.0.0.1", 0};
+  bool idle = false;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string name = argv[i];
     if (name == "--token") options.token = argv[i + 1];
+    if (name == "--traffic") idle = std::string(argv[i + 1]) == "none";
     if (name == "--port") options.address.port = static_cast<std::uint16_t>(std::atoi(argv[i + 1]));
   }
-  return reprise::serve(options);
+  return reprise::serve(options, idle);
 }
