@@ -84,7 +84,7 @@ class FakeServerView : public ServerView {
     out.sessions = 2;
     out.reserved_bytes = 1 << 18;
     out.limited = 7;
-    out.departures = {{"capacity", 1000}, {"erased", 8}};
+    out.departures = {{"evicted", 1000}, {"erased", 8}};
     return out;
   }
 

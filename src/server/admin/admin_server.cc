@@ -15,7 +15,7 @@ AdminServer::~AdminServer() = default;
 
 Result<std::unique_ptr<AdminServer>> AdminServer::start(const AdminOptions& options, ServerView& view) {
   if (!options.token.empty() && options.token.size() < wire::kMinSecret) {
-    return fail(ErrorCode::kConfig, "admin.token_file: the token has " + std::to_string(options.token.size()) +
+    return fail(ErrorCode::kConfig, "admin.token-file: the token has " + std::to_string(options.token.size()) +
                                         " bytes; it can be guessed: use " + std::to_string(wire::kMinSecret) +
                                         " or more");
   }

@@ -69,7 +69,7 @@ TEST_F(AdminTest, StatsOfTenantsAndTheirTotals) {
   EXPECT_GT(stats["resident_memory_bytes"], 1 << 20);
   ASSERT_EQ(stats["tenants"].size(), 2u);
   EXPECT_EQ(stats["tenants"][0]["name"], "default");
-  EXPECT_EQ(stats["tenants"][0]["departures"]["capacity"], 1000);
+  EXPECT_EQ(stats["tenants"][0]["departures"]["evicted"], 1000);
   EXPECT_EQ(stats["tenants"][0]["cache"]["l2"]["name"], "disk");
   EXPECT_TRUE(stats["tenants"][1]["cache"]["l2"].is_null());
   const json& totals = stats["totals"];
@@ -94,7 +94,7 @@ TEST_F(AdminTest, NamespacesHideTheSalt) {
   const json namespaces = json::parse(reply.body);
   ASSERT_EQ(namespaces.size(), 2u);
   EXPECT_EQ(namespaces[0]["spec"]["model"], "meta-llama/Llama-3.1-8B");
-  EXPECT_EQ(namespaces[0]["used_bytes"], 48 << 20);
+  EXPECT_EQ(namespaces[0]["bytes"], 48 << 20);
   EXPECT_TRUE(namespaces[1]["spec"].is_null());
   EXPECT_THAT(reply.body, ::testing::Not(HasSubstr("secret")));
 }
@@ -119,6 +119,7 @@ TEST_F(AdminTest, ExplainTakesAKey) {
   ASSERT_EQ(reply.status, 200) << reply.body;
   const json found = json::parse(reply.body);
   EXPECT_EQ(found[0]["where"], "memory");
+  EXPECT_EQ(found[0]["bytes"], 1 << 18);
   EXPECT_EQ(found[0]["age_seconds"], 12);
   EXPECT_TRUE(found[0]["departed_seconds"].is_null());
   EXPECT_THAT(view_.asked(), ElementsAre("explain 00112233445566778899aabbccddeeff"));

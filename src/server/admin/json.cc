@@ -54,7 +54,7 @@ Json tier_json(const TierStats& tier) {
           {"hits", tier.hits},
           {"read_bytes", tier.read_bytes},
           {"writes", tier.writes},
-          {"written_bytes", tier.write_bytes},
+          {"write_bytes", tier.write_bytes},
           {"evictions", tier.evictions},
           {"corrupt", tier.corrupt},
           {"foreign", tier.foreign},
@@ -152,7 +152,7 @@ std::string stats_json(const ServerView& view) {
 std::string namespaces_json(const std::vector<NamespaceView>& namespaces) {
   Json out = Json::array();
   for (const NamespaceView& ns : namespaces) {
-    Json one = {{"tenant", ns.tenant}, {"namespace", ns.id.hex()}, {"blocks", ns.blocks}, {"used_bytes", ns.bytes}};
+    Json one = {{"tenant", ns.tenant}, {"namespace", ns.id.hex()}, {"blocks", ns.blocks}, {"bytes", ns.bytes}};
     if (ns.spec.model.empty()) {
       one["spec"] = nullptr;
     } else {
@@ -199,7 +199,7 @@ std::string explain_json(const std::vector<ExplainView>& found) {
     out.push_back({{"tenant", view.tenant},
                    {"namespace", view.ns.hex()},
                    {"where", view.where},
-                   {"block_bytes", view.bytes},
+                   {"bytes", view.bytes},
                    {"age_seconds", seconds_json(view.age)},
                    {"hits", view.hits},
                    {"readers", view.readers},

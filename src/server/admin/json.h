@@ -1,6 +1,6 @@
 // The answers of /v1/: snapshots of a server as JSON texts. docs/operations.md describes them.
 //
-// Pure functions. Fields that end in _seconds and _bytes are that; all others count. Text from outside (what clients
+// Pure functions. Fields that end in seconds and bytes are that; all others count. Text from outside (what clients
 // call themselves) that is no UTF-8 is replaced, so that the answer always parses.
 #pragma once
 

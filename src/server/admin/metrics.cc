@@ -121,7 +121,8 @@ void add_reasons(const std::vector<TenantView>& tenants, std::vector<MetricFamil
                      "Answers of acquire and get that hold fewer blocks than asked for, by reason.",
                      MetricType::Counter,
                      {}};
-  MetricFamily left{"reprise_departures_total", "Blocks that left memory, by reason.", MetricType::Counter, {}};
+  MetricFamily left{
+      "reprise_departures_total", "Blocks that left memory, or were not let in, by reason.", MetricType::Counter, {}};
   for (const TenantView& tenant : tenants) {
     for (int i = 1; i < kReasonCount; ++i) {  // Without kNone: nothing was missing.
       const std::string reason(to_string(static_cast<Reason>(i)));
