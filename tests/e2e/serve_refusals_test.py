@@ -114,7 +114,7 @@ class Tokens(daemon.Case):
             refused, end = self.peer(self.served.tcp_raw, "open", "wait=20", flags=["--token", token])
             self.assertEqual((refused["answer"], refused["code"], refused["closing"]), ("failed", "denied", True), refused)
             self.assertIn(end["answer"], ("closed", "reset"))
-            texts.add(refused["text"])
+            texts.add(refused["text"].replace(token.split(":")[0], "ID"))
         self.assertEqual(len(texts), 1, "the answer tells which tokens exist")
         print(f"  wrong token: {texts.pop()}")
         opened, pong = self.peer(self.served.tcp_raw, "open", "ping", flags=["--token", f"a1:{SECRET}"])
