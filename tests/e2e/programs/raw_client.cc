@@ -72,6 +72,7 @@ RawClient::Got RawClient::read_frame(Duration wait) {
         break;
       case FrameReader::Step::kClosed: return Got::kClosed;
       case FrameReader::Step::kFailed:
+      case FrameReader::Step::kSinkFull:  // Ours never is.
       case FrameReader::Step::kOutOfStep: return Got::kReset;
     }
   }

@@ -47,6 +47,7 @@ LeaseToken token_of(const std::string& hex) {
 
 Result<WorkerOptions> read_worker_options(int argc, char** argv) {
   WorkerOptions options;
+  Options all;
   if (argc < 2 || argc % 2 != 0) return fail(ErrorCode::kInvalid, "usage: URL [--OPTION VALUE]...");
   options.url = argv[1];
   for (int i = 2; i < argc; i += 2) {
@@ -64,9 +65,10 @@ Result<WorkerOptions> read_worker_options(int argc, char** argv) {
       const auto table = option_table();
       const auto spec = std::ranges::find_if(table, [&](const OptionSpec& each) { return each.flag() == name; });
       if (spec == table.end()) return fail(ErrorCode::kInvalid, "no option " + name);
-      if (const auto set = set_option(*spec, value, name, options.cache); !set) return std::unexpected(set.error());
+      if (const auto set = set_option(*spec, value, name, all); !set) return std::unexpected(set.error());
     }
   }
+  options.cache = all.cache;
   return options;
 }
 
