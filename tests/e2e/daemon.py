@@ -187,7 +187,7 @@ class Daemon(Process):
         self.socket = pathlib.Path(folder) / "reprise.sock"
         listen = ["--listen-unix", self.socket] if unix else []
         listen += ["--listen-tcp", tcp if isinstance(tcp, str) else "127.0.0.1:0"] if tcp else []
-        listen += ["--listen-admin", "127.0.0.1:0"] if admin else []
+        listen += ["--listen-admin", "127.0.0.1:0" if admin else ""]
         super().__init__(harness.BINARY, "serve", *listen, *flags, env={**harness.CLEAN, **(environment or {})},
                          **kwargs)
         self.unix_url, self.unix_raw = f"unix://{self.socket}", f"unix:{self.socket}"
@@ -215,6 +215,8 @@ class Daemon(Process):
         return eventually(look, f"{kind} listens; it said:\n{self.errors()}").group(1)
 
     def get(self, path):
+        if self.child.poll() is not None:
+            raise AssertionError(f"the daemon has ended with {self.child.returncode}\n{self.errors()}")
         with urllib.request.urlopen(self.admin_url + path, timeout=PATIENCE) as answer:
             return json.loads(answer.read())
 

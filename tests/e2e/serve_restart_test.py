@@ -106,7 +106,7 @@ class Drained(WithDisk):
             self.assert_all_right(reader.ask(f"get {chain} 0 64"), 64)
 
     def test_waits_for_leases_and_takes_nobody_new(self):
-        served = self.serve("--server-drain-timeout", "10m")
+        served = self.serve("--server-drain-timeout", "1h")
         reader = self.worker(served.unix_url).connected()
         reader.ask("put 1 0 8")
         self.assertEqual(reader.ask("acquire a 1 8")["blocks"], 8)
