@@ -245,10 +245,11 @@ class Daemon(Process):
             raise AssertionError(f"{error}; still there: {seen}") from None
         return time.monotonic() - start
 
-    def memory_bound(self, stats):
-        """What the daemon may hold: payload, metadata, tables, 20 KiB a connection and 64 MiB for the program."""
+    def memory_bound(self, stats, queue=0):
+        """What the daemon may hold: payload, what waits for L2 (l2.queue-bytes), metadata, tables, 20 KiB a connection,
+        and 64 MiB for the program."""
         cache = stats["totals"]["cache"]
-        return (cache["l1"]["capacity_bytes"] + cache["metadata_bytes"] + cache["fixed_bytes"]
+        return (cache["l1"]["capacity_bytes"] + queue + cache["metadata_bytes"] + cache["fixed_bytes"]
                 + 20480 * stats["server"]["connections"] + (64 << 20))
 
     def terminate(self, patience=PATIENCE):

@@ -12,6 +12,7 @@ import daemon
 
 SECONDS = float(os.environ.get("REPRISE_SOAK_SECONDS", "5"))
 CLIENTS = 8
+QUEUE = 16 << 20
 COUNTS = ("calls", "checked", "copied", "in_place", "void", "stored", "filled", "unavailable")
 
 
@@ -32,13 +33,13 @@ class Soak(daemon.Case):
 
     def sample_memory(self):
         stats = self.served.stats()
-        used, bound = daemon.memory(self.served.pid)["all"], self.served.memory_bound(stats)
+        used, bound = daemon.memory(self.served.pid)["all"], self.served.memory_bound(stats, QUEUE)
         self.assertLessEqual(used, bound, f"RSS is over its bound at {stats['totals']}")
         self.peak = max(self.peak, (used, bound))
 
     def test_clients_come_and_go_by_force(self):
         tier = self.folder / "tier"
-        self.served = self.daemon("--l1-capacity", "64MiB", "--lease-ttl", "2s", "--l2-queue-bytes", "16MiB", "--l2-url",
+        self.served = self.daemon("--l1-capacity", "64MiB", "--lease-ttl", "2s", "--l2-queue-bytes", f"{QUEUE}B", "--l2-url",
                                   f"disk:{tier}?capacity=128MiB&segment=8MiB", tcp=True)
         self.started, self.peak = 0, (0, 0)
         clients = [self.start(i) for i in range(CLIENTS)]
