@@ -327,9 +327,9 @@ void Peer::half_body(std::uint64_t) {
   const auto bytes = ping_bytes([](Bytewise& all) { set_word(all, 16, wire::kMaxBody, 4); });
   silent("half-body", client_.send_bytes(bytes));
 }
-// A payload of 512 MiB is announced; 1000 bytes of it come.
+// A payload of 4 MiB is announced, for which memory is set aside; 1000 bytes of it come.
 void Peer::half_payload(std::uint64_t) {
-  constexpr std::size_t kCount = (512ULL << 20) / kBlockBytes;
+  constexpr std::size_t kCount = 64;
   Builder b;
   const auto chains = one(b, chain(b, handle_, 88, kCount));
   const std::vector<std::uint64_t> sums(kCount, 1);
