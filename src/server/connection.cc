@@ -109,7 +109,7 @@ Connection::Turn Connection::take_turn() {
 // Reads and answers until the peer has nothing more to say (kWait), or others should have their turn (kMore).
 Connection::Turn Connection::serve() {
   Budget budget(incoming_);
-  if (incoming_) reader_.receive(budget);  // A payload goes on: the budget it began under is gone.
+  if (incoming_) reader_.receive(budget);  // a payload goes on; its last turn's budget is gone
   for (;;) {
     if (state_.load() == State::kEnded) return Turn::kEnded;
     if (state_.load() == State::kDismissed || paused()) return Turn::kMore;
