@@ -13,7 +13,7 @@ namespace reprise::cli {
 
 using FileProbe = std::function<bool(const std::string& path)>;
 
-/// Nothing where no option of the server is set. The server itself has the last word when it starts.
+/// Nothing of what is not configured. The server itself has the last word when it starts.
 [[nodiscard]] std::vector<Finding> judge_server(const ServerOptions& options, const FileProbe& readable);
 
 /// True for a regular file that this process may read.

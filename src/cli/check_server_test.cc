@@ -21,11 +21,16 @@ auto finding(Level level, const std::string& subject, const std::string& text) {
 
 class CheckServer : public ::testing::Test {
  protected:
+  CheckServer() { options_.listen_admin = ""; }
   [[nodiscard]] std::vector<Finding> run() const {
     return judge_server(options_, [](const std::string& path) { return path.ends_with(".there"); });
   }
   ServerOptions options_;
 };
+
+TEST_F(CheckServer, TheDefaultsAreSound) {
+  EXPECT_THAT(judge_server({}, is_readable), Each(Field(&Finding::level, Level::kFine)));
+}
 
 TEST_F(CheckServer, NothingIsSaidOfNoServer) {
   EXPECT_THAT(run(), IsEmpty());
@@ -65,7 +70,7 @@ TEST_F(CheckServer, TheAdminPagesHaveATokenOfTheirOwn) {
 TEST_F(CheckServer, FilesMustBeThereAndBelongTogether) {
   options_.auth_file = "tenants.gone";
   EXPECT_THAT(run(), ElementsAre(finding(Level::kBad, "auth.file", "tenants.gone")));
-  options_ = {};
+  options_.auth_file = "";
   options_.tls_client_ca = "ca.there";
   EXPECT_THAT(run(), ElementsAre(finding(Level::kBad, "tls.client-ca", "needs tls.cert")));
   options_.tls_cert = "cert.there";
