@@ -5,6 +5,7 @@
 
 #include "base/options_values.h"
 #include "base/suggest.h"
+#include "cli/check_server.h"
 #include "cli/text_table.h"
 
 namespace reprise::cli {
@@ -214,7 +215,9 @@ int check_command(const ResolvedOptions& options, const MachineFacts& machine, c
   rows.clear();
   for (const std::string& warning : options.warnings) rows.push_back({"warning", "options", warning});
   bool bad = false;
-  for (const Finding& finding : judge(options.cache, machine, disk, services)) {
+  auto findings = judge(options.cache, machine, disk, services);
+  for (Finding& finding : judge_server(options.server, is_readable)) findings.push_back(std::move(finding));
+  for (const Finding& finding : findings) {
     bad = bad || finding.level == Level::kBad;
     rows.push_back({std::string(word(finding.level)), finding.subject, finding.text});
   }

@@ -16,7 +16,7 @@ constexpr const char* kRootHelp =
     "Reprise keeps the KV cache of prompts that were already computed, and gives it back when they repeat.";
 constexpr const char* kRootFooter = R"(
 Examples:
-  reprise serve --l1-capacity 8GiB --listen-admin 127.0.0.1:9601
+  reprise serve --l1-capacity 8GiB
   reprise put --prompt greeting < kv.bin; reprise get --prompt greeting > same.bin
   reprise stat --watch
   reprise bench --cache embedded: --sizes 32KiB,1MiB --batch 1,32

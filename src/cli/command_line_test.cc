@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -193,6 +194,9 @@ TEST_F(CommandLine, ServeRunsTheServerWithItsOptions) {
 TEST_F(CommandLine, ServeListensWhereTheOthersLook) {
   EXPECT_EQ(run({"serve"}), kOk);
   EXPECT_EQ("unix://" + served_.at(0).server.listen_unix, choose_cache("", {}));
+  const auto shown = std::find_if(served_[0].options.begin(), served_[0].options.end(),
+                                  [](const ResolvedOption& option) { return option.spec->name == "listen.unix"; });
+  EXPECT_EQ(shown->text, kDefaultSocket) << "what the admin page shows is what happens";
   EXPECT_EQ(run({"serve", "--server-threads", "2000"}), kUsage);
   EXPECT_THAT(err_.str(), AllOf(HasSubstr("--server-threads"), HasSubstr("0 to 1024")));
   EXPECT_EQ(run({"replay", trace(), "--listen-tcp", "127.0.0.1:0"}), kUsage) << "an option of the server alone";

@@ -69,11 +69,11 @@ std::string copy_text(const Json& entry) {
     departed += ", " + span_text(*ago) + " ago";
   }
   std::string out = "tenant " + text_of(entry, "tenant") + ", namespace " + text_of(entry, "namespace") + "\n";
-  out += row("where         ", where);
-  out += row("hits          ", text_of(entry, "hits"));
-  out += row("readers now   ", text_of(entry, "readers"));
-  out += row("leased by     ", list_of(entry, "holders"));
-  out += row("last copy left ", departed);
+  out += row("where           ", where);
+  out += row("hits            ", text_of(entry, "hits"));
+  out += row("readers now     ", text_of(entry, "readers"));
+  out += row("leased by       ", list_of(entry, "holders"));
+  out += row("last copy left  ", departed);
   return out;
 }
 

@@ -20,8 +20,8 @@ SIGHUP reads the tenants and tokens of --auth-file again.
 
 Examples:
   # For engines on this host: 8 GiB of memory, a disk tier, the status page on http://127.0.0.1:9601/
-  reprise serve --listen-unix /run/reprise/reprise.sock --listen-admin 127.0.0.1:9601 \
-      --l1-capacity 8GiB --l2-url 'disk:/var/lib/reprise?capacity=100GiB'
+  reprise serve --listen-unix /run/reprise/reprise.sock --l1-capacity 8GiB \
+      --l2-url 'disk:/var/lib/reprise?capacity=100GiB'
   # For other hosts as well, with tokens and TLS; everything from a file.
   reprise serve --config /etc/reprise/reprised.toml --listen-tcp 0.0.0.0:9600 \
       --auth-file /etc/reprise/tenants.toml --tls-cert server.pem --tls-key server.key

@@ -1,4 +1,5 @@
-"""put, get, stat and bench as an operator types them, over embedded caches: a disk tier joins the commands."""
+"""put, get, stat, explain, bench and replay as an operator types them: over embedded caches, where a disk tier joins the
+commands, and over a server."""
 
 import hashlib
 import json
@@ -8,22 +9,24 @@ import struct
 import subprocess
 import unittest
 
+import daemon
 import harness
+from harness import line
 
 
 class PutAndGet(harness.Case):
     def setUp(self):
         super().setUp()
-        self.cache = ["--cache", "embedded:", "--l1-capacity", "16MiB", "--l1-populate", "off",
+        self.cache = ["--cache", "embedded:", "--l1-capacity", "8MiB", "--l1-populate", "off",
                       "--l2-url", f"disk:{self.folder / 'tier'}?capacity=256MiB"]
 
     def test_a_file_comes_back_from_another_process(self):
         source, copy = self.folder / "in.bin", self.folder / "out.bin"
-        source.write_bytes(os.urandom(40_000_000))  # more than memory holds
+        source.write_bytes(os.urandom(20_000_000))  # more than memory holds
         done = self.run_cli("put", source, *self.cache)
         self.assertIn("0 declined", done.stdout)
         done = self.run_cli("get", copy, *self.cache)
-        self.assertIn("40,000,000 bytes", done.stderr)
+        self.assertIn("20,000,000 bytes", done.stderr)
         self.assertEqual(copy.read_bytes(), source.read_bytes())
 
     def test_pipes(self):
@@ -61,7 +64,7 @@ class PutAndGet(harness.Case):
         self.run_cli("put", source, *self.cache)
         stats = json.loads(self.run_cli("stat", "--json", *self.cache).stdout)
         self.assertEqual(stats["l2"]["blocks"], 16)
-        self.assertEqual(stats["l1"]["capacity_bytes"], 16 << 20)
+        self.assertEqual(stats["l1"]["capacity_bytes"], 8 << 20)
         self.assertIn("disk", self.run_cli("stat", *self.cache).stdout)
 
 
@@ -88,6 +91,59 @@ class Bench(harness.Case):
                                         "1h", after=1.5)
         self.assertEqual(code, 130, err)
         self.assertIn("32KiB x 1 get", out)
+
+
+class Served(daemon.Case):
+    def setUp(self):
+        super().setUp()
+        self.token = self.folder / "admin.token"
+        self.token.write_text("let-me-look-at-the-pages\n")
+        self.token.chmod(0o600)
+        self.server = self.daemon("--l1-capacity", "64MiB", "--admin-token-file", self.token, tcp=True)
+        self.urls = {"unix": self.server.unix_url, "tcp": self.server.tcp_url}
+
+    def test_what_is_put_through_one_door_is_got_through_the_other(self):
+        source, copy = self.folder / "in.bin", self.folder / "out.bin"
+        for put, get in (("unix", "tcp"), ("tcp", "unix")):
+            with self.subTest(put=put, get=get):
+                source.write_bytes(os.urandom(5_000_000))
+                self.assertIn("77 new, 0 present", self.run_cli("put", source, "--cache", self.urls[put]).stdout)
+                self.run_cli("get", copy, environment={"REPRISE_CACHE": self.urls[get]})
+                self.assertEqual(copy.read_bytes(), source.read_bytes())
+                look = self.run_cli("get", "--dry-run", "--cache", self.urls[get]).stdout
+                self.assertIn("77 blocks of 64KiB are there: 77 from memory", look)
+
+    def test_stat_and_explain_tell_of_it(self):
+        source = self.folder / "in.bin"
+        source.write_bytes(bytes(100_000))
+        key = self.run_cli("put", source, "--cache", self.urls["unix"]).stdout.split("first key ")[1].split()[0]
+        for url in self.urls.values():
+            self.assertEqual(json.loads(self.run_cli("stat", "--json", "--cache", url).stdout)["l1"]["blocks"], 2)
+            self.assertIn(url, self.run_cli("stat", "--cache", url).stdout)
+        ask = ["explain", "--admin", self.server.admin_url]
+        self.assertIn("--token-file", self.run_cli(*ask, key, expect=2).stderr)
+        self.assertIn("tenant default", self.run_cli(*ask, "--token-file", self.token, key).stdout)
+        self.assertIn("No tenant", self.run_cli(*ask, "--token-file", self.token, "0" * 32, expect=1).stdout)
+
+    def test_bench_and_replay_leave_nothing_wrong(self):
+        for url in self.urls.values():
+            done = self.run_cli("bench", "--cache", url, "--sizes", "32KiB,1MiB", "--batch", "1,4", "--threads", 2,
+                                "--duration", "100ms", "--working-set", "16MiB", "--json", "-")
+            for case in json.loads(done.stdout)["cases"]:
+                self.assertEqual(case["wrong_blocks"], 0)
+                self.assertGreater(case["get"]["blocks_done"], 0)
+                self.assertGreater(case["put"]["blocks_done"], 0)
+            trace = self.trace(line([1, 2, 3]), line([1, 2, 4]), line([1, 2, 3]))
+            result = self.replay(trace, "--cache", url)[0]
+            self.assertEqual((result["l1_blocks"], result["wrong_blocks"]), (5, 0))
+            self.assertEqual(result["policy"], "attached")
+        self.assertIn("--policy", self.run_cli("replay", trace, "--cache", url, "--policy", "lru", expect=2).stderr)
+
+    def test_when_it_is_gone_they_say_so(self):
+        self.server.end()
+        for command, code in (("stat", 1), ("get", 2), ("bench", 2)):
+            done = self.run_cli(command, "--cache", self.urls["unix"], "--attach-timeout", "200ms", expect=code)
+            self.assertIn("nothing answers at 'unix://", done.stderr)
 
 
 class Names(harness.Case):
