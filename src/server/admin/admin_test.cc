@@ -391,6 +391,7 @@ TEST_F(AdminTest, AnAnswerThatTakesItsTimeKeepsNobodyWaiting) {
   }
   go.release();
   EXPECT_EQ(get("/healthz").status, 200);
+  server_.reset();  // Waits for it, and needs what stands on this stack.
 }
 
 TEST_F(AdminTest, ManyAtOnce) {
