@@ -155,6 +155,20 @@ TEST_F(AdminTest, PurgeIsPostedAndNeverMoreThanMeant) {
   EXPECT_EQ(json::parse(refused.body)["error"], "invalid: there is no tenant 'x'");
 }
 
+TEST_F(AdminTest, ABodyIsNeverTakenForARequest) {
+  start(options());
+  for (const char* framing : {"Content-Length: 34", "Transfer-Encoding: chunked", "Content-Length: x"}) {
+    HttpTestClient client(server_->port());
+    client.send("GET /healthz HTTP/1.1\r\nHost: a\r\n"s + framing +
+                "\r\n\r\nPOST /v1/purge HTTP/1.1\r\nHost: a\r\n\r\n");
+    const Reply reply = client.receive();
+    EXPECT_EQ(reply.status, 400) << framing;
+    EXPECT_EQ(reply.headers.at("connection"), "close") << framing;
+    EXPECT_TRUE(client.closed()) << framing;
+  }
+  EXPECT_THAT(view_.asked(), ElementsAre());
+}
+
 TEST_F(AdminTest, PagesOfOtherSitesCannotPurge) {
   start(options());
   const auto post = [&](const std::string& host, const std::string& origin) {
@@ -279,7 +293,9 @@ TEST_F(AdminTest, TheLastRequestOfAConnectionSaysSo) {
   HttpTestClient client(server_->port());
   client.send("GET /healthz HTTP/1.1\r\n\r\nGET /healthz HTTP/1.1\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n");
   EXPECT_EQ(client.receive().status, 200);
-  EXPECT_EQ(client.receive().headers.at("connection"), "close");
+  const Reply second = client.receive();
+  EXPECT_EQ(second.status, 200);
+  EXPECT_EQ(second.headers.at("connection"), "close");
   EXPECT_TRUE(client.closed());
 }
 
@@ -396,6 +412,7 @@ TEST_F(AdminTest, AnAnswerThatTakesItsTimeKeepsNobodyWaiting) {
   }
   go.release();
   EXPECT_EQ(get("/healthz").status, 200);
+  server_.reset();  // Waits for it, and needs what stands on this stack.
 }
 
 TEST_F(AdminTest, ManyAtOnce) {
