@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "bench/fixture/fixture.h"
-#include "bench/l1/copy_limit.h"
+#include "bench/fixture/copy_limit.h"
 
 namespace reprise::bench {
 
