@@ -14,7 +14,7 @@ namespace {
 constexpr std::string_view kPrefix = "REPRISE_";
 constexpr std::string_view kConfigName = "REPRISE_CONFIG";
 // Environment names with this prefix that are not options.
-constexpr std::array<std::string_view, 2> kOtherNames = {kConfigName, "REPRISE_LOG"};
+constexpr std::array<std::string_view, 3> kOtherNames = {kConfigName, "REPRISE_CACHE", "REPRISE_LOG"};
 constexpr std::size_t kLargestFile = 1 << 20;
 
 struct Setting {
@@ -47,9 +47,13 @@ Result<void> from_file(const std::string& path, std::vector<Setting>& settings, 
   if (!entries) return std::unexpected(entries.error());
   for (TomlEntry& entry : *entries) {
     std::string where = path + ":" + std::to_string(entry.line);
-    if (find_option(entry.key) == nullptr) {
+    const OptionSpec* spec = find_option(entry.key);
+    if (spec == nullptr) {
       warnings.push_back(where + ": unknown option '" + entry.key + "'" + did_you_mean(entry.key, option_names()));
       continue;
+    }
+    if (entry.is_array && spec->type != OptionType::kList) {
+      return fail(ErrorCode::kConfig, where + ": '" + entry.key + "' takes one value, not a list");
     }
     settings.push_back({std::move(entry.key), std::move(entry.text), OptionSource::kFile, std::move(where)});
   }
@@ -75,6 +79,22 @@ void from_environment(const std::vector<std::string>& environment, std::vector<S
   }
 }
 
+Result<void> from_flags(const std::vector<std::pair<std::string, std::string>>& flags, std::vector<Setting>& settings) {
+  for (const auto& [name, text] : flags) {
+    const OptionSpec* spec = find_option(name);
+    if (spec == nullptr) return fail(ErrorCode::kConfig, "there is no option " + name);
+    const auto earlier = std::find_if(settings.begin(), settings.end(), [&](const Setting& setting) {
+      return setting.source == OptionSource::kFlag && setting.name == name;
+    });
+    if (spec->type == OptionType::kList && earlier != settings.end()) {
+      earlier->text += "," + text;
+    } else {
+      settings.push_back({name, text, OptionSource::kFlag, spec->flag()});
+    }
+  }
+  return {};
+}
+
 std::string config_path(const OptionInputs& inputs) {
   if (!inputs.toml_path.empty()) return inputs.toml_path;
   for (const std::string& line : inputs.environment) {
@@ -94,23 +114,19 @@ Result<ResolvedOptions> resolve_options(const OptionInputs& inputs) {
     if (const auto read = from_file(path, settings, out.warnings); !read) return std::unexpected(read.error());
   }
   from_environment(inputs.environment, settings, out.warnings);
-  for (const auto& [name, text] : inputs.flags) {
-    const OptionSpec* spec = find_option(name);
-    if (spec == nullptr) return fail(ErrorCode::kConfig, "there is no option " + name);
-    settings.push_back({name, text, OptionSource::kFlag, spec->flag()});
-  }
+  if (const auto read = from_flags(inputs.flags, settings); !read) return std::unexpected(read.error());
   for (const OptionSpec& spec : option_table()) {
     ResolvedOption resolved{&spec, "", OptionSource::kDefault, "default"};
     for (const Setting& setting : settings) {
       if (setting.name != spec.name) continue;
       // A value that is overridden is checked too: it would fail the day its override goes.
-      if (const auto set = set_option(spec, setting.text, setting.where, out.cache); !set) {
+      if (const auto set = set_option(spec, setting.text, setting.where, out); !set) {
         return std::unexpected(set.error());
       }
       resolved.source = setting.source;
       resolved.where = setting.where;
     }
-    resolved.text = option_text(spec, out.cache);
+    resolved.text = option_text(spec, out);
     out.options.push_back(std::move(resolved));
   }
   return out;

@@ -1,6 +1,8 @@
 // The only file that knows toml++.
 #include <exception>
+#include <optional>
 #include <string>
+#include <utility>
 
 #define TOML_EXCEPTIONS 0
 #include <toml++/toml.h>
@@ -10,6 +12,24 @@
 namespace reprise {
 namespace {
 
+// A text, a whole number or a boolean as text.
+std::optional<std::string> scalar(const toml::node& node) {
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* number = node.as_integer()) return std::to_string(number->get());
+  if (const auto* flag = node.as_boolean()) return flag->get() ? "true" : "false";
+  return std::nullopt;
+}
+
+std::optional<std::string> joined(const toml::array& array) {
+  std::string out;
+  for (const toml::node& node : array) {
+    const auto element = scalar(node);
+    if (!element) return std::nullopt;
+    out += (out.empty() ? "" : ",") + *element;
+  }
+  return out;
+}
+
 Result<void> flatten(const toml::table& table, const std::string& prefix, std::string_view path,
                      std::vector<TomlEntry>& out) {
   for (const auto& [key, node] : table) {
@@ -17,15 +37,13 @@ Result<void> flatten(const toml::table& table, const std::string& prefix, std::s
     const auto line = static_cast<std::uint32_t>(node.source().begin.line);
     if (const toml::table* inner = node.as_table()) {
       if (const auto done = flatten(*inner, name, path, out); !done) return done;
-    } else if (const auto* text = node.as_string()) {
-      out.push_back({name, text->get(), line});
-    } else if (const auto* number = node.as_integer()) {
-      out.push_back({name, std::to_string(number->get()), line});
-    } else if (const auto* flag = node.as_boolean()) {
-      out.push_back({name, flag->get() ? "true" : "false", line});
+    } else if (auto text = scalar(node)) {
+      out.push_back({name, std::move(*text), line, false});
+    } else if (auto list = node.is_array() ? joined(*node.as_array()) : std::nullopt) {
+      out.push_back({name, std::move(*list), line, true});
     } else {
       return fail(ErrorCode::kConfig, std::string(path) + ":" + std::to_string(line) + ": '" + name +
-                                          "' must be a text, a whole number or true/false");
+                                          "' must be a text, a whole number, true/false or a list of these");
     }
   }
   return {};

@@ -50,16 +50,25 @@ Example:
 
 Exit code: 0 sound, 1 not sound, 2 an option cannot be read.)";
 
-// The options of the table as flags, on one command.
+// The options of the table as flags, on one command: those of the cache, or those of the server too.
 class OptionFlags {
  public:
-  explicit OptionFlags(CLI::App& app) {
-    app.add_option("--config", toml_path_, "TOML file with options (or REPRISE_CONFIG)")->group("Cache options");
+  enum class Scope { kCache, kServer };
+
+  OptionFlags(CLI::App& app, Scope scope) {
+    app.add_option("--config", toml_path_, "TOML file with options (or REPRISE_CONFIG)")
+        ->type_name("FILE")
+        ->group("Cache options");
+    const Options defaults;
     for (const OptionSpec& spec : option_table()) {
-      app.add_option(spec.flag(), texts_[std::string(spec.name)], std::string(spec.help))
+      if (spec.of_server() && scope == Scope::kCache) continue;
+      const std::string names = spec.flag() + (spec.alias.empty() ? "" : "," + std::string(spec.alias));
+      app.add_option(names, texts_[std::string(spec.name)], std::string(spec.help))
+          ->expected(1)
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
           ->type_name(spec.type == OptionType::kText ? "TEXT" : "(" + spec.range() + ")")
-          ->default_str(option_text(spec, CacheOptions{}))
-          ->group("Cache options");
+          ->default_str(option_text(spec, defaults))
+          ->group(spec.of_server() ? "Server options" : "Cache options");
     }
   }
 
@@ -69,8 +78,8 @@ class OptionFlags {
     OptionInputs inputs;
     inputs.toml_path = toml_path_;
     inputs.environment = services.environment;
-    for (const auto& [name, text] : texts_) {
-      if (!text.empty()) inputs.flags.emplace_back(name, text);
+    for (const auto& [name, texts] : texts_) {
+      for (const std::string& text : texts) inputs.flags.emplace_back(name, text);
     }
     for (const auto& [name, text] : extra) {
       if (!text.empty()) inputs.flags.emplace_back(name, text);
@@ -80,7 +89,7 @@ class OptionFlags {
 
  private:
   std::string toml_path_;
-  std::map<std::string, std::string> texts_;
+  std::map<std::string, std::vector<std::string>> texts_;  // by option name, in the order given
 };
 
 struct ReplayFlags {
@@ -148,10 +157,10 @@ struct Commands {
   CLI::App* replay = root.add_subcommand("replay", kReplayHelp);
   CLI::App* check = root.add_subcommand(
       "check", "Says whether a configuration is sound for this machine, and where each option's value comes from.");
-  CLI::App* options = root.add_subcommand("options", "Lists the options of the cache.");
+  CLI::App* options = root.add_subcommand("options", "Lists the options of the cache and of the server.");
   ReplayFlags replay_flags;
-  OptionFlags replay_options{*replay};
-  OptionFlags check_options{*check};
+  OptionFlags replay_options{*replay, OptionFlags::Scope::kCache};
+  OptionFlags check_options{*check, OptionFlags::Scope::kServer};
   bool markdown = false;
 
   Commands() {
@@ -190,8 +199,9 @@ int run_options(const Commands& commands, Terminal& terminal) {
     terminal.out << options_markdown();
     return kOk;
   }
+  const Options defaults;
   for (const OptionSpec& spec : option_table()) {
-    const std::string value = option_text(spec, CacheOptions{});
+    const std::string value = option_text(spec, defaults);
     terminal.out << spec.name << " = " << (value.empty() ? "(empty)" : value) << "    " << spec.range() << "\n    "
                  << spec.help << "\n    " << spec.flag() << "  " << spec.environment() << "\n";
   }

@@ -193,7 +193,7 @@ class Command {
     header.trace = arguments_.trace;
     header.cache_url = arguments_.cache_url;
     header.tier = arguments_.no_bytes ? "" : options_.cache.l2_url;
-    header.ingest = option_text(*find_option("l2.ingest"), options_.cache);
+    header.ingest = option_text(*find_option("l2.ingest"), options_);
     header.block_tokens = arguments_.block_tokens;
     header.pace = arguments_.pace;
     if (arguments_.json_path != "-") terminal_.out << replay_tables(header, results_) << std::flush;
