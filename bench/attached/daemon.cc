@@ -1,5 +1,6 @@
 #include "bench/attached/daemon.h"
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <sstream>
@@ -81,7 +82,8 @@ std::string Daemon::last_words() const {
   std::ifstream file(directory() + "/output");
   std::ostringstream text;
   text << file.rdbuf();
-  const std::string all = text.str();
+  std::string all = text.str();
+  std::ranges::replace(all, '\n', ' ');  // one line of a table
   return all.size() <= 600 ? all : "..." + all.substr(all.size() - 600);
 }
 
