@@ -41,6 +41,20 @@ std::uint64_t copy_block_checksum(MutableBytes to, Bytes from) {
   return chosen().copy_checksum(to.data(), from.data(), from.size());
 }
 
+static_assert(sizeof(RunningChecksum) == kernels::kStreamStateBytes);
+
+void RunningChecksum::restart() {
+  chosen().stream_start(state_.data());
+}
+
+void RunningChecksum::add(Bytes bytes) {
+  chosen().stream_add(state_.data(), bytes.data(), bytes.size());
+}
+
+std::uint64_t RunningChecksum::value() const {
+  return chosen().stream_value(state_.data());
+}
+
 std::string_view kernel_name() {
   return chosen().name;
 }

@@ -3,6 +3,7 @@
 // The implementation is chosen once per process for the CPU it runs on (SSE2, AVX2, AVX-512). Pure functions.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 
@@ -19,6 +20,19 @@ void copy_block(MutableBytes to, Bytes from);
 
 /// copy_block and the checksum of what was copied, in one pass over the source.
 [[nodiscard]] std::uint64_t copy_block_checksum(MutableBytes to, Bytes from);
+
+/// The checksum of bytes that come in pieces, each hashed while it is in the nearest cache. One thread at a time.
+class RunningChecksum {
+ public:
+  RunningChecksum() { restart(); }
+  void restart();
+  void add(Bytes bytes);
+  /// Of everything added since the last restart.
+  [[nodiscard]] std::uint64_t value() const;
+
+ private:
+  alignas(64) std::array<std::byte, 640> state_;
+};
 
 /// "sse2", "avx2" or "avx512": which implementation this process uses.
 [[nodiscard]] std::string_view kernel_name();

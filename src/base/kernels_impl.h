@@ -9,11 +9,17 @@
 
 namespace reprise::kernels {
 
+inline constexpr std::size_t kStreamStateBytes = 640;
+
 struct KernelSet {
   const char* name;
   std::uint64_t (*checksum)(const std::byte* from, std::size_t size);
   void (*copy)(std::byte* to, const std::byte* from, std::size_t size);
   std::uint64_t (*copy_checksum)(std::byte* to, const std::byte* from, std::size_t size);
+  // XXH3-64 of what comes in pieces; `state` is kStreamStateBytes long and 64-aligned.
+  void (*stream_start)(void* state);
+  void (*stream_add)(void* state, const std::byte* from, std::size_t size);
+  std::uint64_t (*stream_value)(const void* state);
 };
 
 /// The sets this CPU can run, best last; never empty. `*count` receives how many.

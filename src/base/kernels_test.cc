@@ -56,6 +56,30 @@ TEST_P(EachKernelSet, ChecksumEqualsXxh3) {
   }
 }
 
+TEST_P(EachKernelSet, ChecksumOfPiecesEqualsThatOfTheWhole) {
+  const std::vector<std::byte> source = noise(300'000);
+  alignas(64) std::byte state[kernels::kStreamStateBytes];
+  for (const std::size_t piece : {1, 63, 64, 1000, 4096, 65'537}) {
+    for (const std::size_t size : {0, 1, 240, 241, 1025, 40'000}) {
+      GetParam()->stream_start(state);
+      for (std::size_t at = 0; at < size; at += piece) {
+        GetParam()->stream_add(state, source.data() + at, std::min(piece, size - at));
+      }
+      ASSERT_EQ(GetParam()->stream_value(state), XXH3_64bits(source.data(), size)) << size << " by " << piece;
+    }
+  }
+}
+
+TEST(RunningChecksumTest, StartsAgain) {
+  const std::vector<std::byte> source = noise(5000);
+  RunningChecksum sum;
+  sum.add(Bytes(source).first(100));
+  sum.restart();
+  sum.add(Bytes(source).first(3000));
+  sum.add(Bytes(source).subspan(3000));
+  EXPECT_EQ(sum.value(), checksum(source));
+}
+
 TEST_P(EachKernelSet, CopiesEveryByteAndNoOther) {
   const std::vector<std::byte> source = noise(1 << 21);
   std::vector<std::byte> target(1 << 21);

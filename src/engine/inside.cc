@@ -47,6 +47,7 @@ Result<Explained> Engine::explain(const NamespaceId& ns, const BlockKey& key, De
   if (look.left) found.last_departure = Explained::Departure{look.left->why, look.left->ago};
   if (look.where != MemoryCache::Look::Where::kNowhere) {
     found.where = look.where == MemoryCache::Look::Where::kResident ? Where::kL1 : Where::kFilling;
+    if (found.where == Where::kL1) found.memory = look.memory;
     return found;
   }
   if (!loader_) return found;

@@ -56,6 +56,7 @@ struct Explained {
   Where where = Where::kNowhere;
   Reason l2 = Reason::kNone;                ///< Why L2 could not say, where it was asked.
   std::uint64_t bytes = 0;                  ///< 0 where the block is not in memory.
+  const std::byte* memory = nullptr;        ///< Where in the arena, with kL1; only to be compared with leased blocks.
   std::uint32_t readers = 0;                ///< Leases and calls that hold it now.
   bool saved = false;                       ///< L2 has a copy, as far as memory knows.
   std::chrono::seconds age{0};              ///< Since it was stored in memory. With `observe`, as are the rest.

@@ -105,7 +105,7 @@ void MemoryCache::push_leftover(BlockSlot slot) {
   } while (!leftovers_.compare_exchange_weak(head, slot, std::memory_order_release, std::memory_order_relaxed));
 }
 
-PinnedBlock MemoryCache::pinned(BlockSlot slot) {
+PinnedBlock MemoryCache::pinned(BlockSlot slot) const {
   const BlockEntry& entry = entries_[slot];
   return {arena_->data() + entry.offset, entry.bytes, slot};
 }

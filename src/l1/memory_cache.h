@@ -108,10 +108,11 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
     enum class Where : std::uint8_t { kNowhere, kFilling, kResident };
     Where where = Where::kNowhere;
     std::uint32_t bytes = 0;
-    std::uint32_t readers = 0;  ///< Holds, without that of the write to L2.
-    bool saved = false;         ///< L2 has a copy.
-    bool outbound = false;      ///< Being written to L2.
-    std::uint32_t hits = 0;     ///< Since it was stored. With `observe`, as are the rest.
+    const std::byte* memory = nullptr;  ///< Not held: another block's as soon as the caller looks away.
+    std::uint32_t readers = 0;          ///< Holds, without that of the write to L2.
+    bool saved = false;                 ///< L2 has a copy.
+    bool outbound = false;              ///< Being written to L2.
+    std::uint32_t hits = 0;             ///< Since it was stored. With `observe`, as are the rest.
     std::chrono::seconds age{0};
     struct Left {
       DepartureWhy why = DepartureWhy::kEvicted;
@@ -172,7 +173,7 @@ class MemoryCache : public std::enable_shared_from_this<MemoryCache> {
   enum class Hold : std::uint8_t { kHeld, kNo, kRetry };
   Hold try_pin(BlockSlot slot, const NamespaceId& ns, const BlockKey& key);
   BlockSlot find_and_pin(const NamespaceId& ns, const BlockKey& key, std::uint64_t hash);
-  PinnedBlock pinned(BlockSlot slot);
+  PinnedBlock pinned(BlockSlot slot) const;
   void push_leftover(BlockSlot slot);
 
   // Under mutex_.

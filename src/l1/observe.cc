@@ -58,6 +58,7 @@ MemoryCache::Look MemoryCache::look(const NamespaceId& ns, const BlockKey& key) 
   look.bytes = entry.bytes;
   look.saved = (state & st::kSaved) != 0;
   look.outbound = (state & st::kOutbound) != 0;
+  if (visible) look.memory = pinned(slot).data;
   const std::uint32_t count = state & st::kCount;
   look.readers = count - (look.outbound && count > 0 ? 1 : 0);
   if (visible && !observed_.empty()) {

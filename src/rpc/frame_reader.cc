@@ -33,6 +33,7 @@ Moved FrameReader::fill(Stream& stream) {
   const Moved moved = stream.read(std::span(&all, 1));
   unread_ = 0;
   filled_ = moved.flow == Flow::kMoved ? moved.bytes : 0;
+  received_ += filled_;
   return moved;
 }
 
@@ -65,12 +66,14 @@ void FrameReader::grow_body() {
 FrameReader::Step FrameReader::read_payload(Stream& stream) {
   while (payload_left_ > 0) {
     MutableBytes into = sink_->next();
+    if (into.empty()) return Step::kSinkFull;
     into = into.first(std::min<std::uint64_t>(into.size(), payload_left_));
     std::size_t count = take(into);
     if (count == 0) {
       const Moved moved = stream.read(std::span(&into, 1));
       if (moved.flow != Flow::kMoved) return step_of(moved.flow);
       count = moved.bytes;
+      received_ += count;
     }
     payload_left_ -= count;
     sink_->arrived(count);

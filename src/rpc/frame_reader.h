@@ -17,7 +17,7 @@ namespace reprise {
 class PayloadSink {
  public:
   virtual ~PayloadSink() = default;
-  /// Memory for the next bytes; never empty before the payload's end. May be called again without bytes in between.
+  /// Memory for the next bytes; empty when there is none for now. May be called again without bytes in between.
   [[nodiscard]] virtual MutableBytes next() = 0;
   /// `count` bytes were written to the front of what next() gave.
   virtual void arrived(std::size_t count) = 0;
@@ -28,6 +28,7 @@ class FrameReader {
   enum class Step : std::uint8_t {
     kFrame,        ///< header() and body() are complete and in order. If a payload follows, call receive() next.
     kPayloadDone,  ///< The payload arrived whole.
+    kSinkFull,     ///< The sink has no memory for the next bytes of the payload; call again when it has.
     kWantRead,
     kWantWrite,
     kClosed,
@@ -56,8 +57,12 @@ class FrameReader {
   [[nodiscard]] Fault fault() const { return fault_; }
   /// True inside a frame: the peer owes bytes.
   [[nodiscard]] bool inside() const { return stage_ != Stage::kHeader || header_have_ > 0; }
+  /// Bytes of the next frame are here already.
+  [[nodiscard]] bool has_unread() const { return unread_ != filled_; }
   /// Gives back what memory can be given back while nothing arrives; the body of a frame not looked past yet stays.
   void rest();
+  /// Bytes taken off streams so far.
+  [[nodiscard]] std::uint64_t received() const { return received_; }
   /// Memory held now.
   [[nodiscard]] std::size_t memory_bytes() const { return body_.capacity() * 8 + (buffer_ ? kBufferBytes : 0); }
 
@@ -81,6 +86,7 @@ class FrameReader {
   std::size_t body_have_ = 0;
   PayloadSink* sink_ = nullptr;
   std::uint64_t payload_left_ = 0;
+  std::uint64_t received_ = 0;
 
   std::unique_ptr<std::byte[]> buffer_;  // bytes [unread_, filled_) are not looked at yet
   std::size_t unread_ = 0;

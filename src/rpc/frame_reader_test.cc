@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -130,6 +131,37 @@ TEST(FrameReader, APayloadNobodyReceivesIsTheEnd) {
   ASSERT_EQ(next_step(reader, *pair.server), Step::kFrame);
   EXPECT_EQ(next_step(reader, *pair.server), Step::kOutOfStep);
   EXPECT_EQ(reader.fault(), FrameReader::Fault::kPayload);
+}
+
+// Gives memory only after it was asked twice.
+class HesitantCollector final : public PayloadSink {
+ public:
+  MutableBytes next() override {
+    return ++asked_ % 2 == 0 ? std::as_writable_bytes(std::span(piece_)) : MutableBytes();
+  }
+  void arrived(std::size_t count) override { text.append(piece_.data(), count); }
+  std::string text;
+
+ private:
+  int asked_ = 0;
+  std::array<char, 3> piece_{};
+};
+
+TEST(FrameReader, ASinkWithoutMemoryIsWaitedForOutside) {
+  auto pair = testing::make_loopback();
+  send(*pair.client, frame(wire::Type::kPut, "put", "payload") + frame(wire::Type::kPing, ""));
+  FrameReader reader;
+  ASSERT_EQ(next_step(reader, *pair.server), Step::kFrame);
+  HesitantCollector payload;
+  reader.receive(payload);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(reader.advance(*pair.server), Step::kSinkFull) << i;
+    EXPECT_TRUE(reader.inside());
+  }
+  ASSERT_EQ(reader.advance(*pair.server), Step::kPayloadDone);
+  EXPECT_EQ(payload.text, "payload");
+  ASSERT_EQ(next_step(reader, *pair.server), Step::kFrame);
+  EXPECT_EQ(reader.header().type, wire::Type::kPing);
 }
 
 TEST(FrameReader, AnAnnouncedBodyCostsNothingUntilItArrives) {
