@@ -13,7 +13,7 @@ if(NOT TARGET reprise_client)
 endif()
 
 get_property(ROOMS GLOBAL PROPERTY REPRISE_ROOMS)
-list(REMOVE_ITEM ROOMS reprise_cli reprise_sim)  # Tools, not library.
+list(REMOVE_ITEM ROOMS reprise_cli reprise_sim reprise_server)  # Tools, not library.
 
 add_library(reprise_library SHARED)
 add_library(reprise::reprise ALIAS reprise_library)

@@ -27,6 +27,13 @@ void Histogram::add(std::chrono::nanoseconds span) {
   max_ = std::max(max_, ns);
 }
 
+void Histogram::add(const Histogram& other) {
+  for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
+  count_ += other.count_;
+  sum_ += other.sum_;
+  max_ = std::max(max_, other.max_);
+}
+
 double Histogram::quantile_us(double q) const {
   if (count_ == 0) return 0;
   const auto rank = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::ceil(q * static_cast<double>(count_))));

@@ -12,6 +12,7 @@ namespace reprise::cli {
 class Histogram {
  public:
   void add(std::chrono::nanoseconds span);
+  void add(const Histogram& other);
 
   [[nodiscard]] std::uint64_t count() const { return count_; }
   /// The upper end of the bucket that holds the q-quantile, in microseconds; 0 when empty. 0 <= q <= 1.

@@ -1,15 +1,20 @@
-// The binary: wires the real services, the terminal and ctrl-C.
+// The binary: wires the real services, the terminal and the signals. Called `reprised`, it is `reprise serve`.
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <iostream>
 #include <stop_token>
+#include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 #include "base/kernels.h"
 #include "cli/command_line.h"
+#include "cli/http_get.h"
 
 extern char** environ;
 
@@ -17,36 +22,51 @@ namespace {
 
 using namespace reprise;
 
-// Turns the first SIGINT or SIGTERM into a flag; a second one ends the process the ordinary way. The signals are
-// blocked in every thread made after this, and taken by one that waits for them: no handler, no global.
+// Turns the first SIGINT or SIGTERM into a flag; a second one ends the process the ordinary way. For a server SIGHUP is
+// a flag too; elsewhere it ends the process as usual. The signals are blocked in every thread made after this, and
+// taken by one that waits for them: no handler, no global.
 class Interrupt {
  public:
-  Interrupt() {
+  explicit Interrupt(bool is_server) {
     sigemptyset(&signals_);
     sigaddset(&signals_, SIGINT);
     sigaddset(&signals_, SIGTERM);
+    if (is_server) sigaddset(&signals_, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
     waiter_ = std::jthread([this](const std::stop_token& done) { wait(done); });
   }
   [[nodiscard]] const cli::StopFlag& flag() const { return flag_; }
+  [[nodiscard]] cli::ReloadFlag& reload() { return reload_; }
 
  private:
   void wait(const std::stop_token& done) {
     constexpr timespec kPoll{0, 50'000'000};
     while (!done.stop_requested()) {
-      if (sigtimedwait(&signals_, nullptr, &kPoll) < 0) continue;
-      if (flag_.exchange(true)) _exit(cli::kInterrupted);
+      const int signal = sigtimedwait(&signals_, nullptr, &kPoll);
+      if (signal == SIGHUP) {
+        reload_ = true;
+      } else if (signal > 0 && flag_.exchange(true)) {
+        _exit(cli::kInterrupted);
+      }
     }
   }
 
   sigset_t signals_{};
   cli::StopFlag flag_{false};
+  cli::ReloadFlag reload_{false};
   std::jthread waiter_;
 };
 
-cli::Services real_services(const PolicyRegistry& policies) {
+// `reload` outlives the services.
+cli::Services real_services(const PolicyRegistry& policies, [[maybe_unused]] cli::ReloadFlag& reload) {
   cli::Services services;
   services.open = [](std::string_view url, const CacheOptions& options) { return reprise::open(url, options); };
+  // HOLE: the server is to be run here; it reads its tenants again and clears `reload` when that is set.
+  services.serve = [](const ResolvedOptions& /*options*/, cli::Terminal& terminal, const cli::StopFlag& /*stop*/) {
+    terminal.err << "reprise serve: not built in yet\n";
+    return int{cli::kUsage};
+  };
+  services.http_get = cli::http_get;
   services.policies = &policies;
   services.policy_names = policies.names();
   services.store_schemes = StoreRegistry::with_builtins().schemes();
@@ -55,13 +75,24 @@ cli::Services real_services(const PolicyRegistry& policies) {
   return services;
 }
 
+// What was typed, with `serve` in front where the binary is called as the server.
+std::vector<std::string> arguments_of(int argc, char** argv) {
+  std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  const std::string_view called = argc > 0 ? argv[0] : "";
+  if (called.substr(called.rfind('/') + 1) == "reprised") arguments.insert(arguments.begin(), "serve");
+  return arguments;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
-  const Interrupt interrupt;
+  const std::vector<std::string> arguments = arguments_of(argc, argv);
+  Interrupt interrupt(!arguments.empty() && arguments[0] == "serve");
   const reprise::PolicyRegistry policies = reprise::PolicyRegistry::with_builtins();
-  reprise::cli::Terminal terminal{std::cout, std::cerr, isatty(STDERR_FILENO) == 1};
-  return reprise::cli::run_command_line({argv + 1, argv + argc}, real_services(policies), terminal, interrupt.flag());
+  reprise::cli::Terminal terminal{std::cout, std::cerr, isatty(STDERR_FILENO) == 1, isatty(STDOUT_FILENO) == 1,
+                                  &std::cin};
+  const reprise::cli::Services services = real_services(policies, interrupt.reload());
+  return reprise::cli::run_command_line(arguments, services, terminal, interrupt.flag());
 } catch (const std::exception& error) {
   std::cerr << "reprise: " << error.what() << "\n";
   return reprise::cli::kUsage;

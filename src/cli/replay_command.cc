@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fstream>
 #include <ostream>
 #include <random>
 
@@ -12,6 +11,7 @@
 #include "cli/progress.h"
 #include "cli/replay_report.h"
 #include "cli/replay_run.h"
+#include "cli/text_file.h"
 #include "cli/text_table.h"
 
 namespace reprise::cli {
@@ -106,18 +106,6 @@ std::string random_salt() {
   return std::to_string(random()) + "-" + std::to_string(random());
 }
 
-Result<void> write_file(const std::string& path, const std::string& text, Terminal& terminal) {
-  if (path == "-") {
-    terminal.out << text << "\n";
-    return {};
-  }
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << text << "\n";
-  file.close();
-  if (!file) return fail(ErrorCode::kIo, "cannot write " + path);
-  return {};
-}
-
 class Command {
  public:
   Command(const ReplayArguments& arguments, const ResolvedOptions& options, const Services& services,
@@ -198,11 +186,11 @@ class Command {
     header.pace = arguments_.pace;
     if (arguments_.json_path != "-") terminal_.out << replay_tables(header, results_) << std::flush;
     if (!arguments_.json_path.empty()) {
-      const auto written = write_file(arguments_.json_path, replay_json(header, results_), terminal_);
+      const auto written = write_text(arguments_.json_path, replay_json(header, results_), terminal_);
       if (!written) return fail_with(written.error());
     }
     if (!arguments_.html_path.empty()) {
-      const auto written = write_file(arguments_.html_path, replay_html(header, results_), terminal_);
+      const auto written = write_text(arguments_.html_path, replay_html(header, results_), terminal_);
       if (!written) return fail_with(written.error());
     }
     return kOk;

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/replay_report.h"
+#include "cli/stats_json.h"
 #include "reprise/status.h"
 
 namespace reprise::cli {
@@ -37,24 +38,9 @@ Json series(const ReplayResult& result) {
   return out;
 }
 
-Json tier(const TierStats& stats) {
-  return {{"name", stats.name},
-          {"capacity_bytes", stats.capacity_bytes},
-          {"used_bytes", stats.used_bytes},
-          {"blocks", stats.blocks},
-          {"hits", stats.hits},
-          {"read_bytes", stats.read_bytes},
-          {"writes", stats.writes},
-          {"write_bytes", stats.write_bytes},
-          {"evictions", stats.evictions},
-          {"corrupt", stats.corrupt},
-          {"foreign", stats.foreign},
-          {"errors", stats.errors}};
-}
-
 Json cache(const CacheStats& stats) {
-  return {{"l1", tier(stats.l1)},
-          {"l2", tier(stats.l2)},
+  return {{"l1", tier_json(stats.l1)},
+          {"l2", tier_json(stats.l2)},
           {"ingest_dropped", stats.ingest_dropped},
           {"touches_dropped", stats.touches_dropped},
           {"leases_expired", stats.leases_expired},
