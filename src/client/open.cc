@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "client/open_attached.h"
 #include "engine/make_engine.h"
 #include "reprise/cache.h"
 
@@ -12,9 +13,9 @@ namespace reprise {
 namespace {
 
 Result<std::unique_ptr<Cache>> open_embedded(const CacheOptions& options, const Extensions& extensions) {
-  auto engine = make_engine(
-      options, extensions.policies != nullptr ? *extensions.policies : PolicyRegistry::with_builtins(),
-      extensions.stores != nullptr ? *extensions.stores : StoreRegistry::with_builtins());
+  auto engine =
+      make_engine(options, extensions.policies != nullptr ? *extensions.policies : PolicyRegistry::with_builtins(),
+                  extensions.stores != nullptr ? *extensions.stores : StoreRegistry::with_builtins());
   if (!engine) return std::unexpected(engine.error());
   return std::unique_ptr<Cache>(std::move(*engine));
 }
@@ -27,7 +28,10 @@ Result<std::unique_ptr<Cache>> open(std::string_view url, const CacheOptions& op
   if (scheme == "embedded") {
     return fail(ErrorCode::kConfig, "'" + std::string(url) + "': nothing may follow 'embedded:'; use the options");
   }
-  return fail(ErrorCode::kConfig, "cannot open '" + std::string(url) + "': this build knows 'embedded:'");
+  if (scheme == "unix") return open_shared(url, options);
+  if (scheme == "tcp") return open_remote(url, options);
+  return fail(ErrorCode::kConfig, "cannot open '" + std::string(url) +
+                                      "': this build knows 'embedded:', 'unix:///path' and 'tcp://host:port'");
 }
 
 }  // namespace reprise

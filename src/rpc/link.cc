@@ -197,6 +197,15 @@ bool Link::quiet() const {
   return ::poll(&entry, 1, 0) == 0;
 }
 
+bool Link::still_there() {
+  if (!alive()) return false;
+  if (quiet()) return true;
+  const auto said = read_frame({Deadline::now(), Duration(0)});  // a goodbye, as a rule
+  if (said) (void)condemn("a frame nobody asked for");
+  (void)finish(End::kClosed, {});
+  return false;
+}
+
 // --- opening ---------------------------------------------------------------------------------------------------------
 
 template <typename T>

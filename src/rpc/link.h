@@ -86,11 +86,13 @@ class Link {
   [[nodiscard]] const Error& error() const { return error_; }
   /// After a timeout: requests got out whole, so that one-way messages still mean what they say.
   [[nodiscard]] bool can_still_tell() const { return end_ == End::kTimeout && sent_whole_; }
-  /// Between calls: false when the peer has closed, or said what nobody asked for. Never waits.
-  [[nodiscard]] bool quiet() const;
+  /// Between calls: whether the peer has neither closed nor said what nobody asked for; if it has, the link ends. Never
+  /// waits.
+  [[nodiscard]] bool still_there();
   [[nodiscard]] std::string peer() const { return stream_->peer(); }
 
  private:
+  [[nodiscard]] bool quiet() const;
   explicit Link(std::unique_ptr<Stream> stream) : stream_(std::move(stream)) {}
 
   Error finish(End end, Error error);

@@ -164,7 +164,7 @@ TEST(Link, OpensAndCalls) {
   EXPECT_EQ(scene.opened->words, 64u);
   EXPECT_EQ(scene.opened->lease_ttl, std::chrono::minutes(1));
   for (std::uint64_t blocks = 5; blocks < 8; ++blocks) EXPECT_EQ(match(scene.link()), blocks);
-  EXPECT_TRUE(scene.link().quiet());
+  EXPECT_TRUE(scene.link().still_there());
 }
 
 TEST(Link, DescriptorsComeWithTheWelcome) {
@@ -434,7 +434,7 @@ TEST(Link, APeerThatLeftIsNoticedBetweenCalls) {
   scene.opened = scene.open();
   ASSERT_TRUE(scene.opened);
   EXPECT_EQ(match(scene.link()), 1u);
-  while (scene.link().quiet()) std::this_thread::yield();
+  while (scene.link().still_there()) std::this_thread::yield();
 }
 
 TEST(Link, ShutdownWakesTheCaller) {
