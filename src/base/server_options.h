@@ -9,9 +9,9 @@
 namespace reprise {
 
 struct ServerOptions {
-  std::string listen_unix = "";          ///< Path of the Unix socket; "" = none.
-  std::string listen_tcp = "";           ///< "host:port", "[v6]:port"; "" = none. Port 0 = any free one.
-  std::string listen_admin = "";         ///< "host:port" of the admin pages; "" = none.
+  std::string listen_unix = "";                 ///< Path of the Unix socket; "" = none.
+  std::string listen_tcp = "";                  ///< "host:port", "[v6]:port"; "" = none. Port 0 = any free one.
+  std::string listen_admin = "127.0.0.1:9601";  ///< "host:port" of the admin pages; "" = none.
   std::string listen_insecure = "";      ///< "tcp", "admin" or both, by comma: may leave loopback without protection.
   std::string allow_uids = "";           ///< Further user ids, by comma, that may use the Unix socket.
   std::string allow_gids = "";           ///< Further group ids.

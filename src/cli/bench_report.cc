@@ -29,10 +29,12 @@ std::string gigabytes(double bytes_per_second) {
 
 void add_side(TextTable& table, const BenchResult& result, const char* what, const BenchSide& side) {
   if (side.calls == 0) return;
+  // Reading under a lease moves nothing: the rate of blocks held says nothing about memory.
+  const bool moves = !result.plan.in_place || &side == &result.counts.put;
   table.add({size_text(result.plan.block_bytes) + " x " + std::to_string(result.plan.batch) + " " + what,
-             with_commas(side.calls), short_number(side.calls_per_second), gigabytes(side.bytes_per_second),
-             gigabytes(result.counts.copy_bytes_per_second),
-             fixed(share(side.bytes_per_second, result.counts.copy_bytes_per_second), 2),
+             with_commas(side.calls), short_number(side.calls_per_second),
+             moves ? gigabytes(side.bytes_per_second) : "-", gigabytes(result.counts.copy_bytes_per_second),
+             moves ? fixed(share(side.bytes_per_second, result.counts.copy_bytes_per_second), 2) : "-",
              microseconds(side.latency.quantile_us(0.5)), microseconds(side.latency.quantile_us(0.99)),
              fixed(100 * share(static_cast<double>(side.blocks), static_cast<double>(side.asked)), 1) + " %"});
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <semaphore>
 #include <thread>
 
 #include "cli/block_content.h"
@@ -14,7 +15,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint64_t kSourceBytes = 64ULL << 20;
+constexpr std::uint64_t kMostSource = 64ULL << 20;
 constexpr std::chrono::milliseconds kLongestCopy{200};
 constexpr std::chrono::milliseconds kTick{50};
 
@@ -32,8 +33,10 @@ Result<Namespace> bench_namespace(std::uint64_t block_bytes) {
   return Namespace::create(std::move(spec));
 }
 
+// As much as the cache keeps, so that memcpy finds as little of it in the processor's caches; within reason.
 std::uint64_t source_bytes(const BenchCase& plan) {
-  return std::max(kSourceBytes, plan.batch * plan.block_bytes);
+  const std::uint64_t batch = plan.batch * plan.block_bytes;
+  return std::max(batch, std::min(kMostSource, plan.threads * plan.chains * batch));
 }
 
 std::uint64_t random_seed() {
@@ -58,8 +61,7 @@ class BenchThreads {
 
   Result<BenchResult> run(const std::function<void(double)>& tick) {
     start_threads();
-    while (running_.load() > 0) {
-      std::this_thread::sleep_for(kTick);
+    while (!done_.try_acquire_for(kTick)) {
       const std::int64_t began = began_.load();
       const std::chrono::duration<double> since = Clock::now().time_since_epoch() - Clock::duration(began);
       tick(began == 0 ? 0 : std::min(1.0, since / std::chrono::duration<double>(plan_.duration)));
@@ -87,7 +89,7 @@ class BenchThreads {
       failed_ = true;
       for (std::size_t i = started; i < plan_.threads; ++i) {
         together_.arrive_and_drop();
-        --running_;
+        finish_one();
       }
       errors_[started] = Error{ErrorCode::kInternal, "--threads: the system gave only " + std::to_string(started)};
     }
@@ -107,7 +109,11 @@ class BenchThreads {
     worker.copy(copy_for);
     together_.arrive_and_wait();
     worker.clear();
-    --running_;
+    finish_one();
+  }
+
+  void finish_one() {
+    if (--running_ == 0) done_.release();
   }
 
   template <typename Step>
@@ -126,6 +132,7 @@ class BenchThreads {
   std::vector<std::unique_ptr<BenchWorker>> workers_;
   std::atomic<bool> failed_{false};
   std::atomic<std::size_t> running_{0};
+  std::binary_semaphore done_{0};       // released by the last thread
   std::atomic<std::int64_t> began_{0};  // of the clock's epoch
   std::atomic<std::int64_t> ended_{0};
   std::vector<std::jthread> threads_;

@@ -33,14 +33,19 @@ bool has_answered(const CacheStats& stats) {
   return !stats.l1.name.empty() || !stats.l2.name.empty() || stats.l1.capacity_bytes > 0;
 }
 
-Result<std::unique_ptr<Cache>> open_target(const Services& services, const std::string& url,
-                                           const ResolvedOptions& options) {
-  if (auto fit = check_flags_fit(url, options); !fit) return std::unexpected(fit.error());
-  auto cache = services.open(url, options.cache);
+Result<std::unique_ptr<Cache>> open_answering(const Services& services, const std::string& url,
+                                              const CacheOptions& options) {
+  auto cache = services.open(url, options);
   if (!cache || has_answered((*cache)->stats())) return cache;
   return fail(ErrorCode::kIo, "nothing answers at '" + url +
                                   "': start a server there with 'reprise serve', or name another cache with --cache or "
                                   "REPRISE_CACHE");
+}
+
+Result<std::unique_ptr<Cache>> open_target(const Services& services, const std::string& url,
+                                           const ResolvedOptions& options) {
+  if (auto fit = check_flags_fit(url, options); !fit) return std::unexpected(fit.error());
+  return open_answering(services, url, options.cache);
 }
 
 }  // namespace reprise::cli

@@ -27,7 +27,10 @@ inline constexpr std::string_view kDefaultSocket = "/run/reprise/reprise.sock";
 /// True unless nothing has answered yet.
 [[nodiscard]] bool has_answered(const CacheStats& stats);
 
-/// Opens `url`, after check_flags_fit. Fails with kIo when nobody answers there, saying what can be done.
+/// Opens `url`. Fails with kIo when nobody answers there, saying what can be done.
+[[nodiscard]] Result<std::unique_ptr<Cache>> open_answering(const Services& services, const std::string& url,
+                                                            const CacheOptions& options);
+/// check_flags_fit, then open_answering.
 [[nodiscard]] Result<std::unique_ptr<Cache>> open_target(const Services& services, const std::string& url,
                                                          const ResolvedOptions& options);
 

@@ -3,75 +3,21 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
-#include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
-#include "testing/fake_cache.h"
+#include "cli/cache_target.h"
+#include "testing/command_line_fixture.h"
 
 namespace reprise::cli {
 namespace {
 
+using CommandLine = ::reprise::testing::CommandLineTest;
+
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-class CommandLine : public ::testing::Test {
- protected:
-  CommandLine() {
-    std::string folder = ::testing::TempDir() + "/command_line_test_XXXXXX";
-    folder_ = mkdtemp(folder.data());
-    services_.open = [this](std::string_view, const CacheOptions& options) -> Result<std::unique_ptr<Cache>> {
-      opened_.push_back(options);
-      if (refuse_) return fail(ErrorCode::kConfig, "l1.capacity: does not fit");
-      return std::make_unique<testing::FakeCache>(options.l1_capacity);
-    };
-    services_.policies = &policies_;
-    services_.policy_names = policies_.names();
-    services_.store_schemes = {"disk", "mock"};
-    services_.kernel_name = "avx2";
-  }
-  ~CommandLine() override { std::filesystem::remove_all(folder_); }
-
-  int run(const std::vector<std::string>& arguments) {
-    out_.str("");
-    err_.str("");
-    Terminal terminal{out_, err_, false};
-    return run_command_line(arguments, services_, terminal, stop_);
-  }
-  std::string file(const std::string& name, const std::string& text) {
-    std::ofstream(folder_ / name) << text;
-    return folder_ / name;
-  }
-  // Three requests; the second shares two blocks with the first, the third is the first again.
-  std::string trace(const std::string& extra_line = "") {
-    return file("t.jsonl", R"({"timestamp": 0, "input_length": 1536, "output_length": 1, "hash_ids": [1, 2, 3]})"
-                           "\n" +
-                               extra_line +
-                               R"({"timestamp": 5, "input_length": 1300, "output_length": 1, "hash_ids": [1, 2, 4]})"
-                               "\n"
-                               R"({"timestamp": 9, "input_length": 1536, "output_length": 1, "hash_ids": [1, 2, 3]})"
-                               "\n");
-  }
-  nlohmann::json json_of(std::vector<std::string> arguments, int exit_code = kOk) {
-    arguments.insert(arguments.end(), {"--json", "-"});
-    EXPECT_EQ(run(arguments), exit_code) << err_.str();
-    return nlohmann::json::parse(out_.str());
-  }
-
-  const PolicyRegistry policies_ = PolicyRegistry::with_builtins();
-  Services services_;
-  StopFlag stop_{false};
-  bool refuse_ = false;
-  std::vector<CacheOptions> opened_;
-  std::ostringstream out_;
-  std::ostringstream err_;
-  std::filesystem::path folder_;
-};
 
 TEST_F(CommandLine, HelpTeachesByExample) {
   EXPECT_EQ(run({"--help"}), kOk);
@@ -220,6 +166,66 @@ TEST_F(CommandLine, OptionsPrintsTheDocumentation) {
   EXPECT_THAT(out_.str(), HasSubstr("| `l2.queue-bytes` | `--l2-queue-bytes` |"));
   EXPECT_EQ(run({"options"}), kOk);
   EXPECT_THAT(out_.str(), HasSubstr("REPRISE_L1_CAPACITY"));
+}
+
+TEST_F(CommandLine, EveryCommandTeachesByExample) {
+  for (const char* command : {"serve", "put", "get", "stat", "explain", "bench", "replay", "check"}) {
+    EXPECT_EQ(run({command, "--help"}), kOk) << command;
+    EXPECT_THAT(out_.str(),
+                AllOf(HasSubstr("Example"), HasSubstr("reprise " + std::string(command)), HasSubstr("Exit code")))
+        << command;
+  }
+}
+
+TEST_F(CommandLine, ServeRunsTheServerWithItsOptions) {
+  EXPECT_EQ(run({"serve", "--listen-tcp", "127.0.0.1:0", "--allow-uid", "7", "--allow-uids", "8,9", "--insecure-listen",
+                 "admin,tcp", "--server-threads", "3", "--l1-capacity", "5MiB"}),
+            kOk);
+  ASSERT_EQ(served_.size(), 1U);
+  EXPECT_EQ(served_[0].server.listen_tcp, "127.0.0.1:0");
+  EXPECT_EQ(served_[0].server.listen_unix, "") << "only where nothing else is listened on";
+  EXPECT_EQ(served_[0].server.allow_uids, "7,8,9");
+  EXPECT_EQ(served_[0].server.listen_insecure, "admin,tcp");
+  EXPECT_EQ(served_[0].server.threads, 3U);
+  EXPECT_EQ(served_[0].cache.l1_capacity, 5U << 20);
+}
+
+TEST_F(CommandLine, ServeListensWhereTheOthersLook) {
+  EXPECT_EQ(run({"serve"}), kOk);
+  EXPECT_EQ("unix://" + served_.at(0).server.listen_unix, choose_cache("", {}));
+  EXPECT_EQ(run({"serve", "--server-threads", "2000"}), kUsage);
+  EXPECT_THAT(err_.str(), AllOf(HasSubstr("--server-threads"), HasSubstr("0 to 1024")));
+  EXPECT_EQ(run({"replay", trace(), "--listen-tcp", "127.0.0.1:0"}), kUsage) << "an option of the server alone";
+  EXPECT_EQ(served_.size(), 1U);
+}
+
+TEST_F(CommandLine, ReplayThroughAServerTakesItsPolicyAndMemory) {
+  const auto json = json_of({"replay", trace(), "--cache", "unix:///run/x.sock", "--attach-connections", "3"});
+  ASSERT_EQ(json.at("results").size(), 1U);
+  const auto& one = json.at("results").at(0);
+  EXPECT_EQ(one.at("policy"), "attached");
+  EXPECT_EQ(one.at("capacity_blocks"), opened_.at(0).l1_capacity / 4096);
+  EXPECT_EQ(one.at("l1_blocks"), 5);
+  EXPECT_EQ(one.at("wrong_blocks"), 0);
+  EXPECT_EQ(urls_.at(0), "unix:///run/x.sock");
+  EXPECT_EQ(opened_.at(0).attach_connections, 3U);
+}
+
+TEST_F(CommandLine, ReplayThroughAServerRefusesWhatIsTheServers) {
+  for (const std::vector<std::string>& extra : std::vector<std::vector<std::string>>{{"--policy", "lru"},
+                                                                                     {"--capacity-blocks", "10"},
+                                                                                     {"--tier", "mock:"},
+                                                                                     {"--l1-capacity", "1MiB"},
+                                                                                     {"--no-bytes"}}) {
+    std::vector<std::string> arguments = {"replay", trace(), "--cache", "tcp://host:9600"};
+    arguments.insert(arguments.end(), extra.begin(), extra.end());
+    EXPECT_EQ(run(arguments), kUsage) << extra[0];
+    EXPECT_THAT(err_.str(), HasSubstr(extra[0] == "--tier" ? "--l2-url" : extra[0]));
+  }
+  EXPECT_TRUE(opened_.empty());
+  cache_ = std::make_shared<testing::AwayCache>();
+  EXPECT_EQ(run({"replay", trace(), "--cache", "tcp://host:9600"}), kUsage);
+  EXPECT_THAT(err_.str(), AllOf(HasSubstr("nothing answers at 'tcp://host:9600'"), HasSubstr("reprise serve")));
 }
 
 }  // namespace

@@ -13,11 +13,11 @@
 namespace reprise::cli {
 namespace {
 
-constexpr const char* kPutHelp =
-    "Stores a file, or the standard input, as the blocks of a chain. The chain is named by a text (--prompt), and a "
-    "file "
-    "of any length fits; or by token ids (--tokens), and its blocks are what an engine would ask for.";
+constexpr const char* kPutHelp = "Stores a file, or the standard input, as the blocks of a chain.";
 constexpr const char* kPutFooter = R"(
+The chain is named by a text (--prompt), and a file of any length fits. Or it is named by token ids (--tokens), and its
+blocks are those that an engine of the same namespace would ask for.
+
 What is put under a text replaces what that text named before. Everything that 'get' needs to know is the text, and
 the namespace and block size where they are not the defaults.
 
@@ -29,13 +29,12 @@ Examples:
   reprise put photo.jpg --cache embedded: --l2-url disk:/tmp/tier
   reprise get copy.jpg --cache embedded: --l2-url disk:/tmp/tier
   # The two blocks of a prompt of 32 tokens, where an engine with this namespace will find them.
-  reprise put kv.bin --tokens @prompt.txt --block-tokens 16 --block-bytes 2MiB --model llama-3-8b \
+  reprise put kv.bin --tokens @ids.txt --block-tokens 16 --block-bytes 2MiB --model llama-3-8b \
       --revision none --dtype bfloat16 --layout opaque --layers 32 --heads 8
 
 Exit code: 0 all of it is in the cache, 1 some of it is not, 2 could not run, 130 stopped by ctrl-C.)";
 
-constexpr const char* kGetHelp =
-    "Fetches what 'reprise put' stored, or the blocks of a prompt's tokens, into a file or the standard output.";
+constexpr const char* kGetHelp = "Fetches what 'reprise put' stored, or the blocks of a prompt's tokens.";
 constexpr const char* kGetFooter = R"(
 Examples:
   reprise get --prompt holidays > copy.jpg
@@ -54,10 +53,10 @@ Examples:
 
 Exit code: 0 shown, 1 nothing answers, 2 could not run.)";
 
-constexpr const char* kExplainHelp =
-    "Says where a block is, since when, who reads it and why its last copy left memory. Asks the admin page of a "
-    "server.";
+constexpr const char* kExplainHelp = "Says where a block is, who reads it, and why its last copy left memory.";
 constexpr const char* kExplainFooter = R"(
+Asks the admin page of a server.
+
 Examples:
   reprise explain 6f3c0a519f2b84d7c01e5a3f7d9e2b48
   reprise explain 6f3c0a519f2b84d7c01e5a3f7d9e2b48 --admin http://127.0.0.1:9601 --token-file /etc/reprise/admin.token
@@ -67,10 +66,11 @@ Examples:
 Exit code: 0 some tenant has or had the block, 1 none, 2 the page could not be asked.)";
 
 constexpr const char* kBenchHelp =
-    "Measures a cache from outside: puts and gets of blocks of several sizes, several a call, on several threads. "
-    "Beside "
-    "each case stands memcpy of the same bytes by the same threads.";
+    "Measures a cache from outside: puts and gets beside a plain copy of the same bytes.";
 constexpr const char* kBenchFooter = R"(
+Blocks of several sizes, several a call, on several threads; beside each case memcpy of the same sizes by the same
+threads, before and after. What is put was made just before the call, as by an engine.
+
 Each case fills the cache with chains of its own and erases them at the end. Every 16th get is compared byte by byte.
 Use --in-place for leases and reservations instead of copies: what an engine on the same host does.
 
@@ -102,7 +102,10 @@ void declare_chain(CLI::App& app, ChainArguments& chain) {
   field("--layers", chain.layers, "Layers, from 0");
   field("--heads", chain.heads, "KV heads, from 0");
   field("--salt", chain.salt, "Salt");
-  app.add_option("--extra", chain.extras, "NAME=VALUE; may be repeated")->expected(1)->group("Namespace");
+  app.add_option("--extra", chain.extras, "NAME=VALUE; may be repeated")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group("Namespace");
 }
 
 class PutFlags final : public Command {

@@ -8,11 +8,11 @@
 namespace reprise::cli {
 namespace {
 
-constexpr const char* kReplayHelp =
-    "Feeds a trace of requests through a real cache with real bytes: for each request, acquires the leading blocks "
-    "that "
-    "are there, checks every byte of them against what was put, and puts the rest.";
+constexpr const char* kReplayHelp = "Replays a trace of requests through a real cache and checks every byte.";
 constexpr const char* kReplayFooter = R"(
+For each request it acquires the leading blocks that are there, checks every byte of them against what was put, and puts
+the rest.
+
 The trace is one JSON object a line, plain or zstd-compressed: {"timestamp": ms, "input_length": tokens,
 "output_length": tokens, "hash_ids": [ids of the prompt's blocks, in order; equal ids mean equal prefixes]}.
 
@@ -24,6 +24,8 @@ Examples:
       --tier 'disk:/tmp/tier?capacity=80MiB' --ingest HOT --json result.json
   # At the trace's own pace, sixty times faster.
   reprise replay trace.jsonl.zst --capacity-blocks 10000 --pace 60
+  # Through a running server, with the memory, policy and tier that it was started with.
+  reprise replay trace.jsonl.zst --cache unix:///run/reprise/reprise.sock --block-bytes 64KiB
 
 Exit code: 0 fine, 1 wrong bytes or a line that --strict refuses, 2 could not run, 130 stopped by ctrl-C.)";
 
@@ -54,7 +56,9 @@ void declare_replay_flags(CLI::App& app, ReplayFlags& flags) {
       ->type_name("FILE");
   app.add_option("--html", a.html_path, "Write one self-contained page with plots")->type_name("FILE");
   app.add_flag("--strict", a.strict, "Stop at a malformed line instead of skipping it");
-  app.add_option("--cache", a.cache_url, "Where the cache lives")->type_name("URL")->capture_default_str();
+  app.add_option("--cache", a.cache_url, "Where the cache lives; of a server, policy and capacity are its own")
+      ->type_name("URL")
+      ->capture_default_str();
   app.add_option("--salt", a.salt, "Let runs of equal salt share what a persistent tier holds (default: random)");
   app.add_option("--flip-byte", a.flip_block)->group("");  // hidden: damages the n-th block put, to test the check
   app.footer(kReplayFooter);

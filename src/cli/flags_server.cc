@@ -11,9 +11,10 @@ namespace reprise::cli {
 namespace {
 
 constexpr const char* kServeHelp =
-    "Runs the server in the foreground: one cache for every engine on this host, and for others over the network. "
-    "A binary or link called 'reprised' does the same.";
+    "Runs the server: one cache for every engine on this host, and for others over the network.";
 constexpr const char* kServeFooter = R"(
+Stays in the foreground. A binary or link called 'reprised' does the same.
+
 SIGTERM or ctrl-C drains: no new sessions, a wait for leases and for writes to L2, exit 0. A second one ends it at once.
 SIGHUP reads the tenants and tokens of --auth-file again.
 
@@ -51,7 +52,7 @@ class ServeCommand final : public Command {
 
 class CheckCommand final : public Command {
  public:
-  explicit CheckCommand(CLI::App& app) : Command(app), options_(app, OptionFlags::Scope::kServer) {
+  explicit CheckCommand(CLI::App& app) : Command(app), options_(app, OptionFlags::Scope::kAll) {
     app.footer(kCheckFooter);
   }
   int run(const Services& services, Terminal& terminal, const StopFlag& /*stop*/) override {

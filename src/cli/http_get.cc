@@ -9,6 +9,16 @@ namespace {
 constexpr std::size_t kLargestAnswer = 16 << 20;
 constexpr time_t kSeconds = 10;
 
+std::string why(httplib::Error error) {
+  switch (error) {
+    case httplib::Error::Connection:
+    case httplib::Error::ConnectionTimeout: return "could not connect";
+    case httplib::Error::Read: return "the answer did not come";
+    case httplib::Error::Canceled: return "the answer is over 16 MiB";
+    default: return httplib::to_string(error);
+  }
+}
+
 }  // namespace
 
 Result<HttpAnswer> http_get(const std::string& url, const std::string& token) {
@@ -32,7 +42,7 @@ Result<HttpAnswer> http_get(const std::string& url, const std::string& token) {
     return true;
   });
   if (!result) {
-    return fail(ErrorCode::kIo, "no answer from " + url.substr(0, slash) + ": " + httplib::to_string(result.error()));
+    return fail(ErrorCode::kIo, "no answer from " + url.substr(0, slash) + ": " + why(result.error()));
   }
   answer.status = result->status;
   return answer;

@@ -15,6 +15,7 @@
 #include "base/kernels.h"
 #include "cli/command_line.h"
 #include "cli/http_get.h"
+#include "cli/run_server.h"
 
 extern char** environ;
 
@@ -58,20 +59,19 @@ class Interrupt {
 };
 
 // `reload` outlives the services.
-cli::Services real_services(const PolicyRegistry& policies, [[maybe_unused]] cli::ReloadFlag& reload) {
+cli::Services real_services(const PolicyRegistry& policies, cli::ReloadFlag& reload) {
   cli::Services services;
+  for (char** variable = environ; *variable != nullptr; ++variable) services.environment.emplace_back(*variable);
   services.open = [](std::string_view url, const CacheOptions& options) { return reprise::open(url, options); };
-  // HOLE: the server is to be run here; it reads its tenants again and clears `reload` when that is set.
-  services.serve = [](const ResolvedOptions& /*options*/, cli::Terminal& terminal, const cli::StopFlag& /*stop*/) {
-    terminal.err << "reprise serve: not built in yet\n";
-    return int{cli::kUsage};
+  services.serve = [&policies, &reload, environment = services.environment](
+                       const ResolvedOptions& options, cli::Terminal& terminal, const cli::StopFlag& stop) {
+    return cli::run_server(options, policies, terminal, stop, reload, environment);
   };
   services.http_get = cli::http_get;
   services.policies = &policies;
   services.policy_names = policies.names();
   services.store_schemes = StoreRegistry::with_builtins().schemes();
   services.kernel_name = std::string(kernel_name());
-  for (char** variable = environ; *variable != nullptr; ++variable) services.environment.emplace_back(*variable);
   return services;
 }
 

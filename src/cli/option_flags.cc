@@ -4,21 +4,38 @@
 #include <ostream>
 
 namespace reprise::cli {
+namespace {
+
+bool is_of(const OptionSpec& spec, OptionFlags::Scope scope) {
+  switch (scope) {
+    case OptionFlags::Scope::kCache: return !spec.of_server();
+    case OptionFlags::Scope::kServer: return !spec.name.starts_with("attach.");
+    case OptionFlags::Scope::kAll: return true;
+  }
+  return true;
+}
+
+const char* group_of(const OptionSpec& spec) {
+  if (spec.of_server()) return "Server options";
+  return spec.name.starts_with("attach.") ? "Options to reach a server" : "Cache options";
+}
+
+}  // namespace
 
 OptionFlags::OptionFlags(CLI::App& app, Scope scope) : command_(app.get_name()) {
   app.add_option("--config", toml_path_, "TOML file with options (or REPRISE_CONFIG)")
       ->type_name("FILE")
-      ->group("Cache options");
+      ->group(group_of(option_table().front()));
   const Options defaults;
   for (const OptionSpec& spec : option_table()) {
-    if (spec.of_server() && scope == Scope::kCache) continue;
+    if (!is_of(spec, scope)) continue;
     const std::string names = spec.flag() + (spec.alias.empty() ? "" : "," + std::string(spec.alias));
     app.add_option(names, texts_[std::string(spec.name)], std::string(spec.help))
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->type_name(spec.type == OptionType::kText ? "TEXT" : "(" + spec.range() + ")")
         ->default_str(option_text(spec, defaults))
-        ->group(spec.of_server() ? "Server options" : "Cache options");
+        ->group(group_of(spec));
   }
 }
 

@@ -1,4 +1,4 @@
-// The options of the table as flags of one command: those of the cache, or those of the server too. Filled by the
+// Options of the table as flags of one command: those it has a use for. Filled by the
 // parser, so it must live until parsing is over. One thread at a time.
 #pragma once
 
@@ -19,7 +19,11 @@ namespace reprise::cli {
 
 class OptionFlags {
  public:
-  enum class Scope { kCache, kServer };
+  enum class Scope {
+    kCache,   ///< Of a cache, embedded or attached.
+    kServer,  ///< Of a server and the caches inside it.
+    kAll,
+  };
   OptionFlags(CLI::App& app, Scope scope);
   OptionFlags(const OptionFlags&) = delete;
   OptionFlags& operator=(const OptionFlags&) = delete;

@@ -8,6 +8,7 @@
 
 #include "base/options_values.h"
 #include "base/suggest.h"
+#include "cli/cache_target.h"
 #include "cli/progress.h"
 #include "cli/replay_report.h"
 #include "cli/replay_run.h"
@@ -66,6 +67,20 @@ Result<std::vector<std::uint64_t>> plan_capacities(const ReplayArguments& argume
   return out;
 }
 
+// A cache in another process has its own policy and memory: one run, with what it has.
+Result<Plan> plan_attached(const ReplayArguments& arguments, const ResolvedOptions& options,
+                           std::uint64_t block_bytes) {
+  const auto refuse = [&](const char* flag) {
+    return bad(std::string(flag) + " belongs to the server behind '" + arguments.cache_url +
+               "': give it to 'reprise serve', or leave --cache out");
+  };
+  if (!arguments.policies.empty()) return refuse("--policy");
+  if (!arguments.capacities.empty()) return refuse("--capacity-blocks");
+  if (arguments.no_bytes) return bad("--no-bytes asks no cache: leave --cache out");
+  if (auto fit = check_flags_fit(arguments.cache_url, options); !fit) return std::unexpected(fit.error());
+  return Plan{{"attached"}, {0}, block_bytes};
+}
+
 Result<Plan> make_plan(const ReplayArguments& arguments, const ResolvedOptions& options, const Services& services) {
   const auto bytes = read_size(arguments.block_bytes);
   if (!bytes) return bad("--block-bytes: " + bytes.error().message);
@@ -74,6 +89,7 @@ Result<Plan> make_plan(const ReplayArguments& arguments, const ResolvedOptions& 
   }
   if (arguments.block_tokens == 0) return bad("--block-tokens: must be at least 1");
   if (!std::isfinite(arguments.pace) || arguments.pace < 0) return bad("--pace: must be a number greater than 0");
+  if (!is_embedded(arguments.cache_url)) return plan_attached(arguments, options, *bytes);
   auto policies = plan_policies(arguments, options, services);
   if (!policies) return std::unexpected(policies.error());
   auto capacities = plan_capacities(arguments, options, *bytes);
@@ -148,7 +164,7 @@ class Command {
         config.salt = salt + "/" + policy + "/" + std::to_string(capacity);
         const std::string of =
             total == 1 ? "" : " (" + std::to_string(results_.size() + 1) + " of " + std::to_string(total) + ")";
-        progress_.start(policy + " " + with_commas(capacity) + " blocks" + of);
+        progress_.start(policy + (capacity > 0 ? " " + with_commas(capacity) + " blocks" : "") + of);
         auto result = arguments_.no_bytes ? replay_policy_only(config, services_, hooks())
                                           : replay_with_bytes(config, services_, hooks());
         progress_.finish();

@@ -17,7 +17,7 @@ struct ReplayArguments {
   std::vector<std::string> capacities;  ///< Empty: l1.capacity / block bytes.
   std::string block_bytes = "4KiB";
   std::uint32_t block_tokens = 512;
-  std::string cache_url = "embedded:";
+  std::string cache_url = "embedded:";  ///< Of a cache in another process, policy and capacity are its own.
   double pace = 0;
   std::uint64_t max_requests = 0;
   bool no_bytes = false;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/block_content.h"
+#include "cli/cache_target.h"
 
 namespace reprise::cli {
 namespace {
@@ -39,12 +40,17 @@ std::uint64_t tokens_of(std::size_t blocks, std::uint32_t block_tokens, std::uin
 class Replay {
  public:
   Replay(const ReplayConfig& config, const ReplayHooks& hooks, Namespace ns, std::unique_ptr<Cache> cache)
-      : config_(config), hooks_(hooks), namespace_(std::move(ns)), cache_(std::move(cache)) {}
+      : config_(config), hooks_(hooks), namespace_(std::move(ns)), cache_(std::move(cache)) {
+    const CacheStats stats = cache_->stats();
+    attached_ = !is_embedded(config.cache_url);
+    has_tier_ = attached_ ? !stats.l2.name.empty() : !config.cache.l2_url.empty();
+    if (attached_) served_capacity_ = stats.l1.capacity_bytes / config.block_bytes;
+  }
 
   Result<ReplayResult> run(sim::TraceReader reader) {
     start_ = Clock::now();
     result_.policy = config_.policy;
-    result_.capacity_blocks = config_.capacity_blocks;
+    result_.capacity_blocks = attached_ ? served_capacity_ : config_.capacity_blocks;
     result_.block_bytes = config_.block_bytes;
     while (config_.max_requests == 0 || result_.counts.requests < config_.max_requests) {
       if (stopped()) break;
@@ -198,7 +204,7 @@ class Replay {
   // the trace is paced, wait for the tier before the queue can be full. Blocks brought up push others out, so count
   // them.
   Result<void> let_tier_catch_up() {
-    if (config_.pace > 0 || config_.cache.l2_url.empty()) return {};
+    if (config_.pace > 0 || !has_tier_) return {};
     const std::uint64_t moved =
         result_.stored_bytes + result_.counts.l2_blocks * config_.block_bytes + result_.declined * config_.block_bytes;
     if (moved - flushed_at_ < config_.cache.l2_queue_bytes / 4) return {};
@@ -209,7 +215,7 @@ class Replay {
   }
 
   Result<ReplayResult> finish() {
-    if (!config_.cache.l2_url.empty()) {
+    if (has_tier_) {
       const auto flushed = cache_->flush(Deadline::after(std::chrono::seconds(30)));
       if (!flushed) return std::unexpected(flushed.error());
     }
@@ -223,6 +229,9 @@ class Replay {
   const ReplayHooks& hooks_;
   const Namespace namespace_;
   const std::unique_ptr<Cache> cache_;
+  bool attached_ = false;              // another process owns the memory, and
+  std::uint64_t served_capacity_ = 0;  // has this many blocks of it
+  bool has_tier_ = false;
   Clock::time_point start_;
   ReplayResult result_;
   Series series_;
@@ -237,15 +246,17 @@ class Replay {
 
 Result<ReplayResult> replay_with_bytes(const ReplayConfig& config, const Services& services, const ReplayHooks& hooks) {
   CacheOptions options = config.cache;
-  options.l1_policy = config.policy;
-  if (__builtin_mul_overflow(config.capacity_blocks, config.block_bytes, &options.l1_capacity)) {
-    return fail(ErrorCode::kConfig, "--capacity-blocks times --block-bytes is more than 2^64 bytes");
+  if (is_embedded(config.cache_url)) {
+    options.l1_policy = config.policy;
+    if (__builtin_mul_overflow(config.capacity_blocks, config.block_bytes, &options.l1_capacity)) {
+      return fail(ErrorCode::kConfig, "--capacity-blocks times --block-bytes is more than 2^64 bytes");
+    }
   }
   auto ns = replay_namespace(config);
   if (!ns) return std::unexpected(ns.error());
   auto reader = sim::TraceReader::open(config.trace, config.limits);
   if (!reader) return std::unexpected(reader.error());
-  auto cache = services.open(config.cache_url, options);
+  auto cache = open_answering(services, config.cache_url, options);
   if (!cache) return std::unexpected(cache.error());
   return Replay(config, hooks, std::move(*ns), std::move(*cache)).run(std::move(*reader));
 }

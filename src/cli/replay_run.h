@@ -16,7 +16,7 @@ namespace reprise::cli {
 struct ReplayConfig {
   std::string trace;
   std::string cache_url = "embedded:";
-  CacheOptions cache;  ///< Capacity and policy are set by the runner from the three fields below.
+  CacheOptions cache;  ///< Of an embedded cache, the runner sets capacity and policy from the three fields below.
   std::string policy;
   std::uint64_t capacity_blocks = 0;
   std::uint64_t block_bytes = 4096;

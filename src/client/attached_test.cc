@@ -552,16 +552,37 @@ TEST_F(SharedTest, AClientThatGoesLeavesNothingBehind) {
   EXPECT_EQ(put_all(*other, ns_, make_keys(2, 4)), 4u);
 }
 
-TEST_F(SharedTest, ApplicationsCannotWriteWhatTheyRead) {
+/// The flags of the mapping that holds `at`: permissions as in /proc/self/maps, and VmFlags.
+std::pair<std::string, std::string> mapping_of(const void* at) {
+  std::ifstream maps("/proc/self/smaps");
+  std::string line;
+  std::string permissions;
+  bool inside = false;
+  while (std::getline(maps, line)) {
+    unsigned long from = 0;
+    unsigned long to = 0;
+    char text[8] = {};
+    if (std::sscanf(line.c_str(), "%lx-%lx %7s", &from, &to, text) == 3) {
+      const auto address = reinterpret_cast<unsigned long>(at);
+      inside = from <= address && address < to;
+      if (inside) permissions = text;
+    } else if (inside && line.starts_with("VmFlags:")) {
+      return {permissions, line + " "};
+    }
+  }
+  return {permissions, ""};
+}
+
+TEST_F(SharedTest, ReadersCannotWriteAndChildrenCannotFill) {
   const auto keys = make_keys(1, 1);
   put_all(*cache_, ns_, keys);
   const auto acquired = cache_->acquire(Chain(ns_, keys), soon());
-  EXPECT_EXIT(
-      {
-        *const_cast<std::byte*>(acquired->lease.block(0).data()) = std::byte{1};
-        std::_Exit(0);
-      },
-      ::testing::KilledBySignal(SIGSEGV), "");
+  ASSERT_EQ(acquired->lease.size(), 1u);
+  EXPECT_EQ(mapping_of(acquired->lease.block(0).data()).first, "r--s");
+  auto reserved = cache_->reserve(Chain(ns_, make_keys(2, 1)), 0, soon());
+  const auto [permissions, flags] = mapping_of(reserved->block(0).data());
+  EXPECT_EQ(permissions, "rw-s");
+  EXPECT_THAT(flags, HasSubstr(" dc ")) << "a child would write after we closed the socket";
 }
 
 // ---- Over the network only. ----

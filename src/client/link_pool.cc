@@ -194,23 +194,22 @@ void LinkPool::add(std::shared_ptr<ClientSession> session) {
   free_.push_back(std::move(session));
 }
 
-bool LinkPool::wants_more(TimePoint now) const {
-  const bool wanted = sessions_.empty() || (waiting_ > 0 && sessions_.size() < options_.connections);
-  return wanted && now >= next_attempt_;
+bool LinkPool::wants_more() const {
+  return sessions_.empty() || (waiting_ > 0 && sessions_.size() < options_.connections);
 }
 
 void LinkPool::keep(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   TimePoint next_look = steady_clock::now() + tick_;
   while (!stop.stop_requested()) {
-    if (wants_more(steady_clock::now())) grow(lock);
+    if (wants_more() && steady_clock::now() >= next_attempt_) grow(lock);
     if (steady_clock::now() >= next_look) {
       renew_leases();
       look_after_idle(lock);
       next_look = steady_clock::now() + tick_;
     }
-    const TimePoint until = sessions_.empty() ? std::min(next_look, next_attempt_) : next_look;
-    keeper_wakes_.wait_until(lock, stop, until, [this] { return wants_more(steady_clock::now()); });
+    const TimePoint until = wants_more() ? std::min(next_look, next_attempt_) : next_look;
+    keeper_wakes_.wait_until(lock, stop, until, [&] { return wants_more() && next_attempt_ < until; });
   }
 }
 

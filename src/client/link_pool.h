@@ -119,7 +119,7 @@ class LinkPool {
   void give_back(const std::shared_ptr<ClientSession>& session);
 
   void keep(const std::stop_token& stop);
-  [[nodiscard]] bool wants_more(TimePoint now) const;
+  [[nodiscard]] bool wants_more() const;
   void grow(std::unique_lock<std::mutex>& lock);
   void look_after_idle(std::unique_lock<std::mutex>& lock);
   void renew_leases();

@@ -8,83 +8,18 @@
 #include <thread>
 #include <vector>
 
+#include "testing/fake_server.h"
 #include "testing/loopback.h"
 
 namespace reprise {
 namespace {
 
 using flatbuffers::FlatBufferBuilder;
+using Peer = testing::FakePeer;
 
 Patience soon() {
   return {Deadline::after(std::chrono::seconds(30)), std::chrono::microseconds(50)};
 }
-
-// The other end, for a script to play the server with. Its own thread.
-class Peer {
- public:
-  explicit Peer(std::unique_ptr<Stream> stream) : stream_(std::move(stream)), reader_(wire::kMaxBody) {}
-
-  // False when the client is gone.
-  bool read() { return next() == FrameReader::Step::kFrame; }
-  bool read_payload(PayloadSink& into) {
-    reader_.receive(into);
-    return next() == FrameReader::Step::kPayloadDone;
-  }
-  const wire::FrameHeader& header() const { return reader_.header(); }
-  template <typename T>
-  const T* body() const {
-    return wire::read_body<T>(reader_.body());
-  }
-  void send(wire::Type type, std::uint64_t request, const FlatBufferBuilder& builder, const std::string& payload = "") {
-    wire::FrameHeader header;
-    header.type = type;
-    header.request = request;
-    header.payload_bytes = payload.size();
-    send(wire::encode_header(header, wire::body_of(builder)), wire::body_of(builder), payload);
-  }
-  void send(Bytes header, Bytes body, const std::string& payload) {
-    const Bytes pieces[] = {header, body, std::as_bytes(std::span(payload))};
-    (void)write_all(*stream_, pieces, soon());
-  }
-  Stream& stream() { return *stream_; }
-  void close() { stream_->shutdown(); }
-
-  void hello(bool need_proof, std::uint8_t version = wire::kVersion) {
-    FlatBufferBuilder builder;
-    const auto name = builder.CreateString("scripted");
-    const auto nonce = builder.CreateVector(nonce_.data(), nonce_.size());
-    builder.Finish(wire::CreateHelloReply(builder, version, 3, name, nonce, need_proof));
-    send(wire::Type::kHelloReply, header().request, builder);
-  }
-  void welcome(std::uint64_t ttl = 60'000, Bytes proof = {}) {
-    FlatBufferBuilder builder;
-    const auto tenant = builder.CreateString("default");
-    const auto shown = proof.empty()
-                           ? flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>>()
-                           : builder.CreateVector(reinterpret_cast<const std::uint8_t*>(proof.data()), proof.size());
-    builder.Finish(wire::CreateWelcome(builder, 7, tenant, shown, 1 << 20, 4096, 100, 64, ttl));
-    send(wire::Type::kWelcome, header().request, builder);
-  }
-  void matched(std::uint64_t request, std::uint64_t blocks, wire::Type type = wire::Type::kMatched) {
-    FlatBufferBuilder builder;
-    builder.Finish(wire::CreateMatched(builder, blocks));
-    send(type, request, builder);
-  }
-  const wire::Nonce& nonce() const { return nonce_; }
-
- private:
-  FrameReader::Step next() {
-    for (;;) {
-      const auto step = reader_.advance(*stream_);
-      if (step != FrameReader::Step::kWantRead && step != FrameReader::Step::kWantWrite) return step;
-      std::this_thread::yield();
-    }
-  }
-
-  std::unique_ptr<Stream> stream_;
-  FrameReader reader_;
-  wire::Nonce nonce_{1, 2, 3};
-};
 
 using Script = std::function<void(Peer&)>;
 
@@ -123,7 +58,7 @@ class Scene {
 void shake(Peer& peer) {
   ASSERT_TRUE(peer.read());
   peer.hello(false);
-  peer.welcome();
+  peer.welcome({});
 }
 
 Bytes chains_body(FlatBufferBuilder& builder) {
@@ -147,7 +82,7 @@ TEST(Link, OpensAndCalls) {
     EXPECT_EQ(wire::text_of(hello->client()), "test");
     EXPECT_EQ(hello->key_id(), nullptr);
     peer.hello(false);
-    peer.welcome();
+    peer.welcome({});
     for (std::uint64_t blocks = 5; blocks < 8; ++blocks) {
       ASSERT_TRUE(peer.read());
       EXPECT_EQ(peer.header().type, wire::Type::kMatch);
@@ -174,7 +109,7 @@ TEST(Link, DescriptorsComeWithTheWelcome) {
     const int here = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
     const int pair[] = {here, here};
     ASSERT_TRUE(peer.stream().attach_descriptors(pair));
-    peer.welcome();
+    peer.welcome({});
     ::close(here);
   });
   scene.opened = scene.open();
@@ -199,7 +134,7 @@ void prove(Peer& peer, std::string_view secret) {
   EXPECT_TRUE(wire::same_proof(wire::prove(wire::Side::kClient, kCredential.secret, "key", theirs, peer.nonce()),
                                wire::bytes_of(shown->proof())));
   const wire::Proof proof = wire::prove(wire::Side::kServer, secret, "key", theirs, peer.nonce());
-  peer.welcome(60'000, std::as_bytes(std::span(proof)));
+  peer.welcome({.proof = std::as_bytes(std::span(proof))});
 }
 
 TEST(Link, BothSidesProveTheToken) {
@@ -222,22 +157,19 @@ Error refusal(Script script, const Greeting& greeting = {"test", {}, 0}) {
 TEST(Link, WhatKeepsASessionFromOpening) {
   const auto hello = [](bool need_proof, std::uint8_t version) {
     return [=](Peer& peer) {
-      if (peer.read()) peer.hello(need_proof, version), peer.welcome();
+      if (peer.read()) peer.hello(need_proof, version), peer.welcome({});
     };
   };
   EXPECT_EQ(refusal(hello(true, 1)).code, ErrorCode::kDenied) << "no token here";
   EXPECT_EQ(refusal(hello(false, 1), {"test", kCredential, 0}).code, ErrorCode::kDenied) << "it must not be let off";
   EXPECT_EQ(refusal(hello(false, 9)).code, ErrorCode::kVersion);
   EXPECT_EQ(refusal([](Peer& peer) {
-              if (peer.read()) peer.hello(false), peer.welcome(0);
+              if (peer.read()) peer.hello(false), peer.welcome({.ttl_ms = 0, .proof = {}});
             }).code,
             ErrorCode::kIo);
   EXPECT_EQ(refusal([](Peer& peer) { peer.close(); }).code, ErrorCode::kIo);
   const Error denied = refusal([](Peer& peer) {
-    FlatBufferBuilder builder;
-    builder.Finish(wire::CreateFailed(builder, static_cast<std::uint8_t>(ErrorCode::kDenied),
-                                      builder.CreateString("uid 7 is not allowed"), true));
-    if (peer.read()) peer.send(wire::Type::kFailed, peer.header().request, builder);
+    if (peer.read()) peer.failed(ErrorCode::kDenied, "uid 7 is not allowed", true);
   });
   EXPECT_EQ(denied.code, ErrorCode::kDenied);
   EXPECT_EQ(denied.message, "uid 7 is not allowed");
@@ -254,10 +186,7 @@ TEST(Link, AFailureIsTheServersWordAndTheLinkGoesOn) {
   Scene scene([](Peer& peer) {
     shake(peer);
     ASSERT_TRUE(peer.read());
-    FlatBufferBuilder builder;
-    builder.Finish(wire::CreateFailed(builder, static_cast<std::uint8_t>(ErrorCode::kInvalid),
-                                      builder.CreateString("no such namespace"), false));
-    peer.send(wire::Type::kFailed, peer.header().request, builder);
+    peer.failed(ErrorCode::kInvalid, "no such namespace", false);
     ASSERT_TRUE(peer.read());
     peer.matched(peer.header().request, 1);
   });
@@ -302,13 +231,13 @@ TEST(Link, HowALinkEnds) {
               header.type = wire::Type::kMatched;
               header.request = peer.header().request;
               const std::string body = "this is no table";
-              peer.send(wire::encode_header(header, std::as_bytes(std::span(body))), std::as_bytes(std::span(body)),
-                        "");
+              peer.send_bytes(wire::encode_header(header, std::as_bytes(std::span(body))),
+                              std::as_bytes(std::span(body)));
             }),
             Link::End::kFault);
   EXPECT_EQ(end_after([](Peer& peer) {
               const std::string text(64, 'x');
-              peer.send(std::as_bytes(std::span(text)), {}, "");
+              peer.send_bytes(std::as_bytes(std::span(text)));
             }),
             Link::End::kFault);
 }
@@ -316,10 +245,7 @@ TEST(Link, HowALinkEnds) {
 TEST(Link, AGoodbyeGivesItsReason) {
   Scene scene([](Peer& peer) {
     shake(peer);
-    FlatBufferBuilder builder;
-    builder.Finish(wire::CreateGoodbye(builder, static_cast<std::uint8_t>(ErrorCode::kDenied),
-                                       builder.CreateString("the token was withdrawn")));
-    peer.send(wire::Type::kGoodbye, 0, builder);
+    peer.goodbye(ErrorCode::kDenied, "the token was withdrawn");
     (void)peer.read();
   });
   scene.opened = scene.open();

@@ -68,8 +68,9 @@ Result<bool> serve(const ServeInputs& inputs) {
   std::unique_ptr<AdminServer> admin;
   if (!inputs.server.listen_admin.empty()) {
     auto started = start_admin(inputs.server, **server);
-    if (!started) return std::unexpected(started.error());
-    admin = std::move(*started);
+    if (!started && inputs.admin_must_listen) return std::unexpected(started.error());
+    if (!started) inputs.report("no admin pages: " + started.error().message);
+    if (started) admin = std::move(*started);
   }
   for (const std::string& each : (*server)->listening()) inputs.report("listening on " + each);
   if (admin) inputs.report("admin on " + url_of(*admin, inputs.server));

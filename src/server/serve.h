@@ -21,9 +21,11 @@ struct ServeInputs {
   std::vector<ServerView::ConfigEntry> config;  ///< What the pages show of both.
   const PolicyRegistry& policies;
   const StoreRegistry& stores;
-  std::string notify_socket;                     ///< NOTIFY_SOCKET; "" = none.
-  const std::atomic<bool>& stop;                 ///< Drain and end.
-  std::atomic<bool>& reload;                     ///< Read the tokens again; cleared.
+  std::string notify_socket;      ///< NOTIFY_SOCKET; "" = none.
+  const std::atomic<bool>& stop;  ///< Drain and end.
+  std::atomic<bool>& reload;      ///< Read the tokens again; cleared.
+  /// False: the cache is served without admin pages when their address is taken, which is reported.
+  bool admin_must_listen = true;
   std::function<void(std::string_view)> report;  ///< One line for the operator: "listening on tcp 127.0.0.1:9600".
 };
 
