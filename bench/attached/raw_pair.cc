@@ -1,7 +1,6 @@
 #include "bench/attached/raw_pair.h"
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -10,6 +9,7 @@
 #include <utility>
 
 #include "bench/attached/raw_peer.h"
+#include "transport/socket_address.h"
 
 namespace reprise::bench {
 namespace {
@@ -34,15 +34,15 @@ Result<Ends> tcp_ends() {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof address;
   auto* plain = reinterpret_cast<sockaddr*>(&address);
+  tune_new_tcp(listener.get(), *plain);  // the same options as ours
+  tune_new_tcp(ends.ours.get(), *plain);
   const bool connected = ::bind(listener.get(), plain, size) == 0 && ::listen(listener.get(), 1) == 0 &&
                          ::getsockname(listener.get(), plain, &size) == 0 &&
                          ::connect(ends.ours.get(), plain, size) == 0;
   if (connected) ends.theirs = FileDescriptor(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!ends.theirs.valid()) return fail(ErrorCode::kIo, "no pair of TCP sockets on loopback");
-  const int on = 1;
-  for (const int socket : {ends.ours.get(), ends.theirs.get()}) {
-    ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  }
+  tune_tcp(ends.ours.get());
+  tune_tcp(ends.theirs.get());
   return ends;
 }
 
