@@ -153,10 +153,12 @@ bool Connection::spin_for_more() {
     return false;
   }
   bool more = false;
-  while (!more && Steady::now() - start < kSpin) {
+  for (;;) {
     pollfd waits{stream_->fd(), POLLIN | POLLRDHUP, 0};
     more = ::poll(&waits, 1, 0) > 0;
-    if (!more) std::this_thread::yield();
+    // Looks once more after the last yield: on a shared processor the peer had its turn meanwhile.
+    if (more || Steady::now() - start >= kSpin) break;
+    std::this_thread::yield();
   }
   host_.spinning.fetch_sub(1, std::memory_order_relaxed);
   return more;
