@@ -102,7 +102,8 @@ Result<void> Server::reload() {
     }
     tenant->set_rate(spec.operations_per_second);
     if (!tenant->is_built_as(spec)) {
-      log::warn("auth.file: tenant '" + spec.name + "' keeps its capacity, salt and l2-url until the server is restarted");
+      log::warn("auth.file: tenant '" + spec.name +
+                "' keeps its capacity, salt and l2-url until the server is restarted");
     }
     for (const wire::Credential& each : spec.tokens) tokens[each.key_id] = {each.secret, tenant};
   }
