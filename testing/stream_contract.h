@@ -144,7 +144,7 @@ TEST_P(StreamContract, AWriterTimesOutOnAPeerThatDoesNotRead) {
 
 TEST_P(StreamContract, AWriterThatStalledGoesOnWhereItWas) {
   greet();
-  const std::string text = pattern(4 << 20, 9);
+  const std::string text = pattern(32 << 20, 9);
   std::span<const std::byte> rest = bytes_of(text);
   // Until several attempts in a row move nothing: nobody reads yet.
   for (int stalled = 0; stalled < 20 && !rest.empty();) {

@@ -69,7 +69,7 @@ Row Harness::run_case(const Case& c, std::size_t index, std::size_t count) const
     std::fprintf(stderr, "[%zu/%zu] %s failed: %s\n", index, count, c.name.c_str(), row.error.c_str());
     return row;
   }
-  row.summary = summarize(row.pairs);
+  row.summary = summarize(row.pairs, c.goal.allowance);
   row.p50_us = quantile(latency_us, 0.5);
   row.p99_us = quantile(latency_us, 0.99);
   if (!options_.quick) row.holds = verdict(c.goal, row.summary);

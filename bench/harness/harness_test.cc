@@ -49,6 +49,20 @@ TEST(Verdict, RatioCeilingIsScaledByTheUpperQuartile) {
   EXPECT_EQ(verdict(Goal::ratio_at_most(1.25), summary), false);
 }
 
+TEST(Verdict, AnAllowanceIsTakenOffPairByPairBeforeTheRatio) {
+  const Goal goal = Goal::limit_plus(1.5, 60);
+  EXPECT_EQ(goal.text(), "value <= 1.5 x limit + 60");
+  // The second pair met a machine four times as slow; both stand at 1.5 limits and the allowance.
+  std::vector<Pair> pairs = {{75, 10, 10}, {120, 40, 40}};
+  EXPECT_DOUBLE_EQ(*summarize(pairs, goal.allowance).ratio_beyond, 1.5);
+  EXPECT_EQ(verdict(goal, summarize(pairs, goal.allowance)), true);
+  pairs[0].ours = 76;
+  EXPECT_EQ(verdict(goal, summarize(pairs, goal.allowance)), false);
+  pairs[0].limit_again = 10.5;  // the machine's own noise is allowed for
+  EXPECT_EQ(verdict(goal, summarize(pairs, goal.allowance)), true);
+  EXPECT_EQ(verdict(goal, {.value = 1}), std::nullopt);
+}
+
 TEST(Verdict, AbsoluteBarsCompareTheMedian) {
   const Summary summary{.value = 0.15};
   EXPECT_EQ(verdict(Goal::value_at_most(0.15), summary), true);

@@ -14,9 +14,10 @@ std::string Goal::text() const {
     case Kind::kRatioAtMost: format = "ratio <= %g"; break;
     case Kind::kValueAtLeast: format = "value >= %g"; break;
     case Kind::kValueAtMost: format = "value <= %g"; break;
+    case Kind::kLimitPlus: format = "value <= %g x limit + %g"; break;
   }
-  char buffer[48];
-  std::snprintf(buffer, sizeof buffer, format, bar);
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, format, bar, allowance);
   return buffer;
 }
 
@@ -30,19 +31,21 @@ double quantile(std::span<const double> values, double q) {
   return sorted[below] + (at - static_cast<double>(below)) * (sorted[above] - sorted[below]);
 }
 
-Summary summarize(std::span<const Pair> pairs) {
-  std::vector<double> ours, limits, ratios, itself;
+Summary summarize(std::span<const Pair> pairs, double allowance) {
+  std::vector<double> ours, limits, ratios, beyond, itself;
   for (const Pair& pair : pairs) {
     ours.push_back(pair.ours);
     if (!pair.limit) continue;
     limits.push_back(*pair.limit);
     ratios.push_back(pair.ours / *pair.limit);
+    beyond.push_back((pair.ours - allowance) / *pair.limit);
     if (pair.limit_again) itself.push_back(*pair.limit_again / *pair.limit);
   }
   Summary summary{.value = quantile(ours, 0.5)};
   if (!limits.empty()) {
     summary.limit = quantile(limits, 0.5);
     summary.ratio = quantile(ratios, 0.5);
+    summary.ratio_beyond = quantile(beyond, 0.5);
   }
   if (!itself.empty()) {
     summary.aa_low = quantile(itself, 0.25);
@@ -62,6 +65,9 @@ std::optional<bool> verdict(const Goal& goal, const Summary& summary) {
     case Goal::Kind::kRatioAtMost:
       if (!summary.ratio || !summary.aa_high) return std::nullopt;
       return *summary.ratio <= goal.bar * *summary.aa_high;
+    case Goal::Kind::kLimitPlus:
+      if (!summary.ratio_beyond || !summary.aa_high) return std::nullopt;
+      return *summary.ratio_beyond <= goal.bar * *summary.aa_high;
   }
   return std::nullopt;
 }

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "bench/fixture/copy_limit.h"
 #include "bench/fixture/fixture.h"
-#include "bench/l1/copy_limit.h"
 
 namespace reprise::bench {
 

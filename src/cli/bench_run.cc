@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <barrier>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <random>
-#include <semaphore>
 #include <thread>
 
 #include "cli/block_content.h"
@@ -61,7 +62,7 @@ class BenchThreads {
 
   Result<BenchResult> run(const std::function<void(double)>& tick) {
     start_threads();
-    while (!done_.try_acquire_for(kTick)) {
+    while (!all_done(kTick)) {
       const std::int64_t began = began_.load();
       const std::chrono::duration<double> since = Clock::now().time_since_epoch() - Clock::duration(began);
       tick(began == 0 ? 0 : std::min(1.0, since / std::chrono::duration<double>(plan_.duration)));
@@ -113,7 +114,13 @@ class BenchThreads {
   }
 
   void finish_one() {
-    if (--running_ == 0) done_.release();
+    const std::scoped_lock lock(mutex_);
+    if (--running_ == 0) done_.notify_all();
+  }
+  // Not std::binary_semaphore: that of libstdc++ 12 loses wakeups now and then (GCC bug 104928).
+  bool all_done(std::chrono::milliseconds wait) {
+    std::unique_lock lock(mutex_);
+    return done_.wait_for(lock, wait, [this] { return running_ == 0; });
   }
 
   template <typename Step>
@@ -131,8 +138,9 @@ class BenchThreads {
   std::vector<std::optional<Error>> errors_;  // one each
   std::vector<std::unique_ptr<BenchWorker>> workers_;
   std::atomic<bool> failed_{false};
-  std::atomic<std::size_t> running_{0};
-  std::binary_semaphore done_{0};       // released by the last thread
+  std::mutex mutex_;
+  std::size_t running_ = 0;  // guarded by mutex_
+  std::condition_variable done_;
   std::atomic<std::int64_t> began_{0};  // of the clock's epoch
   std::atomic<std::int64_t> ended_{0};
   std::vector<std::jthread> threads_;

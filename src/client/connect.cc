@@ -15,8 +15,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::uint32_t kMostConnections = 1024;
-constexpr milliseconds kLongest = std::chrono::hours(24 * 365);
+constexpr std::uint32_t kMostConnections = 256;
+constexpr milliseconds kLongest = std::chrono::hours(1);
 constexpr std::string_view kUnix = "unix://";
 constexpr std::string_view kTcp = "tcp://";
 

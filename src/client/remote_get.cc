@@ -12,6 +12,9 @@
 namespace reprise {
 namespace {
 
+// Received and hashed in pieces of this size: small enough to be hashed out of the processor's cache.
+constexpr std::size_t kPiece = 128 << 10;
+
 /// Takes the payload of one reply to `get`.
 class BlockReceiver final : public ReplyPayload {
  public:
@@ -38,7 +41,7 @@ class BlockReceiver final : public ReplyPayload {
     return true;
   }
 
-  MutableBytes next() override { return target_.subspan(have_); }
+  MutableBytes next() override { return target_.subspan(have_, std::min(kPiece, target_.size() - have_)); }
 
   void arrived(std::size_t count) override {
     running_.add(target_.subspan(have_, count));

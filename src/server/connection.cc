@@ -109,7 +109,7 @@ Connection::Turn Connection::take_turn() {
 // Reads and answers until the peer has nothing more to say (kWait), or others should have their turn (kMore).
 Connection::Turn Connection::serve() {
   Budget budget(incoming_);
-  if (incoming_) reader_.receive(budget);  // A payload goes on: the budget it began under is gone.
+  if (incoming_) reader_.receive(budget);  // a payload goes on; its last turn's budget is gone
   for (;;) {
     if (state_.load() == State::kEnded) return Turn::kEnded;
     if (state_.load() == State::kDismissed || paused()) return Turn::kMore;
@@ -153,10 +153,12 @@ bool Connection::spin_for_more() {
     return false;
   }
   bool more = false;
-  while (!more && Steady::now() - start < kSpin) {
+  for (;;) {
     pollfd waits{stream_->fd(), POLLIN | POLLRDHUP, 0};
     more = ::poll(&waits, 1, 0) > 0;
-    if (!more) std::this_thread::yield();
+    // Looks once more after the last yield: on a shared processor the peer had its turn meanwhile.
+    if (more || Steady::now() - start >= kSpin) break;
+    std::this_thread::yield();
   }
   host_.spinning.fetch_sub(1, std::memory_order_relaxed);
   return more;

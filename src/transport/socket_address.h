@@ -22,6 +22,9 @@ namespace reprise {
 [[nodiscard]] std::string describe_peer(int socket, bool is_unix);
 /// kConfig when the path is empty or longer than the system allows (107 bytes).
 [[nodiscard]] Result<sockaddr_un> unix_address(const std::string& path);
+/// For a socket about to connect to the address, or to be bound to it: no pacing on loopback. What a listener accepts
+/// is like it. Later is too late: a connection keeps the pacing it began with.
+void tune_new_tcp(int socket, const sockaddr& address);
 /// TCP_NODELAY and keep-alive (a silent peer is noticed after about a minute); nothing for other families.
 void tune_tcp(int socket);
 

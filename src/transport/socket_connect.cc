@@ -75,6 +75,7 @@ bool is_own_peer(int socket) {
 int try_connect(const addrinfo& address, Deadline deadline, FileDescriptor& out) {
   FileDescriptor socket(::socket(address.ai_family, kSocketFlags, 0));
   if (!socket.valid()) return errno;
+  tune_new_tcp(socket.get(), *address.ai_addr);
   int number = 0;
   if (::connect(socket.get(), address.ai_addr, address.ai_addrlen) != 0) {
     if (errno != EINPROGRESS && errno != EINTR) return errno;

@@ -75,6 +75,7 @@ int try_listen(const addrinfo& address, FileDescriptor& out) {
   if (!socket.valid()) return errno;
   const int on = 1;
   (void)::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  tune_new_tcp(socket.get(), *address.ai_addr);
   if (::bind(socket.get(), address.ai_addr, address.ai_addrlen) != 0) return errno;
   if (::listen(socket.get(), kBacklog) != 0) return errno;
   out = std::move(socket);

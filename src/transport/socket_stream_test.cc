@@ -251,6 +251,35 @@ TEST(TcpSocket, ListensOnAPortOfItsOwnAndTunesConnections) {
   EXPECT_EQ(make_socket_stream(*std::move(client))->peer(), "127.0.0.1:" + std::to_string(listener->port));
 }
 
+// "" where the system does not say.
+std::string congestion_control(int fd) {
+  std::array<char, 16> name{};
+  socklen_t size = name.size() - 1;
+  return ::getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), &size) == 0 ? name.data() : "";
+}
+
+TEST(TcpSocket, IsNotPacedInsideOneMachine) {
+  for (const char* host : {"127.0.0.1", "::1"}) {
+    const auto listener = listen_tcp({host, 0});
+    if (!listener) continue;  // a machine without IPv6
+    const auto client = connect_tcp({host, listener->port}, soon());
+    ASSERT_TRUE(client) << client.error().message;
+    FileDescriptor server;
+    while (!server.valid()) {
+      auto accepted = accept_connection(listener->descriptor.get());
+      ASSERT_TRUE(accepted);
+      server = std::move(*accepted);
+    }
+    EXPECT_EQ(congestion_control(client->get()), "reno") << host;
+    EXPECT_EQ(congestion_control(server.get()), "reno") << host;
+  }
+  // What others can reach is as the system wants it.
+  const auto everywhere = listen_tcp({"", 0});
+  ASSERT_TRUE(everywhere);
+  const FileDescriptor plain(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(congestion_control(everywhere->descriptor.get()), congestion_control(plain.get()));
+}
+
 TEST(TcpSocket, RefusesWithWordsWhenNobodyListens) {
   std::uint16_t port = 0;
   {

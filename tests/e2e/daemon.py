@@ -1,5 +1,6 @@
 """Starts `reprise serve`, and processes that use or abuse it. Environment: REPRISE_PROGRAMS (folder of the built programs
-of tests/e2e/programs), set by CTest; the rest as for harness.py."""
+of tests/e2e/programs), set by CTest; REPRISE_SANITIZED, set by hand for a binary with sanitizers, whose memory says
+nothing; the rest as for harness.py."""
 
 import json
 import os
@@ -16,6 +17,7 @@ import harness
 
 PROGRAMS = pathlib.Path(os.environ.get("REPRISE_PROGRAMS",
                                        pathlib.Path(harness.BINARY).parent / "tests/e2e/programs"))
+SANITIZED = "REPRISE_SANITIZED" in os.environ
 PATIENCE = 60  # seconds until a test gives up on something that should happen soon
 BLOCK = 65536  # what cache_worker uses unless told otherwise
 
@@ -65,6 +67,10 @@ class Case(harness.Case):
                               timeout=300, check=False, env=harness.CLEAN)
         self.assertIn(done.returncode, (0, 1), f"raw_peer {steps}: {done.stderr}")
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def assert_memory(self, used, bound, what):
+        if not SANITIZED:
+            self.assertLessEqual(used, bound, f"{what}: {used / 2**20:.1f} MiB, bound {bound / 2**20:.1f} MiB")
 
     def assert_all_right(self, answer, blocks):
         self.assertNotIn("error", answer)

@@ -40,7 +40,7 @@ class Idle(daemon.Case):
         self.exchange(served)
         each = self.measure(served, served.tcp_raw, 1000)
         print(f"\n  1000 idle TCP connections: {each / 1024:.1f} KiB each (at most {IDLE_BUDGET // 1024})")
-        self.assertLess(each, IDLE_BUDGET)
+        self.assert_memory(each, IDLE_BUDGET, "an idle connection")
 
     def test_over_tls(self):
         daemon.certificates(self.folder)
@@ -63,7 +63,7 @@ class Idle(daemon.Case):
         self.assert_all_right(self.exchange(served), 4)
 
 
-# Steps of raw_peer. The daemon ends all of these connections by itself.
+# Steps of raw_peer; {n} is a number of its own. The daemon ends all of these connections by itself.
 MEAN = {
     "silence": ["wait=60"],
     "half a header": ["half-header", "wait=60"],
@@ -76,7 +76,7 @@ MEAN = {
     "a wrong checksum": ["open", "wrong-checksum", "wait=60"],
     "a byte a second, from the start": ["trickle-hello=60"],
     "a byte a second, later": ["open", "trickle-ping=60"],
-    "reads a byte a second": ["open", "namespace", "put=1", "slow-get=600"],
+    "reads a byte a second": ["open", "namespace", "put={n}", "get={n}", "slow-get=600"],
 }
 READER = "reads a byte a second"
 
@@ -104,8 +104,10 @@ class Mean(daemon.Case):
             for name, steps in MEAN.items():
                 if target == self.served.unix_raw and ("payload" in name or name == READER):
                     continue  # Blocks do not travel over a Unix socket.
-                command = [daemon.PROGRAMS / "raw_peer", "--receive-buffer", "4096", target, *steps]
-                peers += [(name, self.owned(daemon.Process(*command))) for _ in range(2)]
+                for _ in range(2):
+                    own = [step.format(n=len(peers)) for step in steps]
+                    command = [daemon.PROGRAMS / "raw_peer", "--receive-buffer", "65536", target, *own]
+                    peers.append((name, self.owned(daemon.Process(*command))))
         daemon.eventually(lambda: self.served.stats()["server"]["connections_accepted"] > len(peers), "all have come")
         flood = [self.owned(daemon.Process(daemon.PROGRAMS / "raw_peer", self.served.tcp_raw, "many=300"))
                  for _ in range(2)]
@@ -113,11 +115,14 @@ class Mean(daemon.Case):
         during = daemon.memory(self.served.pid)["all"]
         bound = self.served.memory_bound(self.served.stats())
         print(f"  RSS {before / 2**20:.1f} MiB before, {during / 2**20:.1f} MiB with them, bound {bound / 2**20:.1f} MiB")
-        self.assertLessEqual(during, bound)
+        self.assert_memory(during, bound, "RSS")
         for process in flood:
             process.end()
         start = time.monotonic()
-        daemon.eventually(lambda: not self.mean_sessions(), "the daemon closes them all")
+        try:
+            daemon.eventually(lambda: not self.mean_sessions(), "the daemon closes them all")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; still open: {self.mean_sessions()}") from None
         print(f"  the last of them closed {time.monotonic() - start:.1f} s later")
         for name, process in peers:
             with self.subTest(peer=name):
@@ -133,6 +138,8 @@ class Mean(daemon.Case):
     def check_end(self, name, process):
         if name == READER:  # It will read for minutes what is on its own side of the wire.
             self.assertIsNone(process.child.poll(), "it ended by itself, which shows nothing")
+            got = [process.read() for _ in range(4)][-1]
+            self.assertEqual(got.get("payload"), 64 * daemon.BLOCK, f"there was nothing to read slowly: {got}")
             return process.end()
         last = process.rest()[-1]
         self.assertIn(last["answer"], ("closed", "reset", "failed", "goodbye"), f"{name}: still open: {last}")

@@ -34,7 +34,7 @@ class Soak(daemon.Case):
     def sample_memory(self):
         stats = self.served.stats()
         used, bound = daemon.memory(self.served.pid)["all"], self.served.memory_bound(stats, QUEUE)
-        self.assertLessEqual(used, bound, f"RSS is over its bound at {stats['totals']}")
+        self.assert_memory(used, bound, "RSS")
         self.peak = max(self.peak, (used, bound))
 
     def test_clients_come_and_go_by_force(self):

@@ -42,6 +42,11 @@ class StatusPage(unittest.TestCase):
     def check_sound(self, browser):
         self.assertEqual(browser.problems, [])
         self.assertNotRegex(browser.evaluate("document.body.innerText"), "NaN|undefined|Infinity|null")
+        cut = browser.evaluate("""[...document.querySelectorAll('svg text')].filter(text => {
+            const inside = text.getBoundingClientRect(), chart = text.ownerSVGElement.getBoundingClientRect();
+            return inside.left < chart.left - 1 || inside.right > chart.right + 1;
+        }).map(text => text.textContent)""")
+        self.assertEqual(cut, [], "labels that leave their chart")
 
     def test_live_numbers(self):
         browser = self.browser()

@@ -183,6 +183,7 @@ void Peer::open_namespace(std::uint64_t block_bytes) {
 // 64 blocks of zeros, with their checksums.
 void Peer::put(std::uint64_t number) {
   constexpr std::size_t kCount = 64;
+  last_put_ = number;
   const std::vector<std::byte> block(kBlockBytes);
   Builder b;
   const std::vector<std::uint64_t> sums(kCount, checksum(block));
@@ -361,10 +362,10 @@ void Peer::trickle_ping(std::uint64_t limit) {
   trickle("trickle-ping", ping_bytes([](Bytewise&) {}), limit);
 }
 
-// Asks for 64 blocks again and again, and takes one byte a second of the replies.
+// Asks again and again for the 64 blocks put last, and takes one byte a second of the replies.
 void Peer::slow_get(std::uint64_t limit) {
   Builder b;
-  const auto chains = one(b, chain(b, handle_, 1, 64));
+  const auto chains = one(b, chain(b, handle_, last_put_, 64));
   b.Finish(wire::CreateGet(b, chains, 0, 64));
   for (int i = 0; i < 16; ++i) client_.send(Type::kGet, wire::body_of(b));
   const TimePoint start = steady_clock::now();

@@ -74,6 +74,7 @@ class Peer {
 
   RawClient& client_;
   std::uint32_t handle_ = 0;
+  std::uint64_t last_put_ = 0;
 };
 
 }  // namespace reprise::e2e
