@@ -99,6 +99,7 @@ class Put {
       if (!erased) return std::unexpected(erased.error());
     }
     std::vector<Bytes> offers;
+    offers.reserve(count);
     for (std::size_t i = 0; i < count; ++i) offers.emplace_back(buffer_.data() + i * block_bytes(), block_bytes());
     const auto stored = cache_.put(Chain(namespace_, keys), blocks_, offers, Deadline::after(kPatience));
     if (!stored) return std::unexpected(stored.error());
