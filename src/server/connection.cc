@@ -284,7 +284,7 @@ void Connection::carry_out(const wire::FrameHeader& header) {
 // The body has to be kept: the reader goes on.
 void Connection::carry_out_later(Handler handler, Request request) {
   auto kept = std::make_shared<std::vector<std::uint64_t>>((request.body.size() + 7) / 8);  // a task is copied
-  std::memcpy(kept->data(), request.body.data(), request.body.size());
+  if (!request.body.empty()) std::memcpy(kept->data(), request.body.data(), request.body.size());
   request.body = {reinterpret_cast<const std::byte*>(kept->data()), request.body.size()};
   const TimePoint arrived = last_request_.load(std::memory_order_relaxed);
   waiting_.fetch_add(1);

@@ -15,7 +15,6 @@
 
 #include "engine/make_engine.h"
 #include "server/connection.h"
-#include "testing/chains.h"
 
 namespace reprise {
 namespace {
@@ -102,15 +101,25 @@ std::string frame(wire::Type type, const flatbuffers::FlatBufferBuilder& builder
          std::string(reinterpret_cast<const char*>(body.data()), body.size());
 }
 
-// A session with namespace 1 open, as the corpus's chains want it.
+// A session with namespaces 0 to 2 open, as the corpus's chains want it.
 std::string proper_opening() {
   flatbuffers::FlatBufferBuilder builder;
   const std::vector<std::uint8_t> nonce(32);
   builder.Finish(wire::CreateHelloDirect(builder, 1, 1, 0, "fuzz", nullptr, &nonce));
   std::string said = frame(wire::Type::kHello, builder);
-  for (const char* salt : {"a", "b"}) {
+  for (const char* salt : {"a", "b", "c"}) {
+    NamespaceSpec spec{.model = "m",
+                       .revision = "r",
+                       .dtype = "u8",
+                       .layout = "l",
+                       .block_tokens = 16,
+                       .block_bytes = 4096,
+                       .layers = IndexRange{0, 1},
+                       .heads = IndexRange{0, 1},
+                       .salt = salt,
+                       .extras = {}};
     builder.Clear();
-    builder.Finish(wire::to_wire(builder, testing::make_namespace(4096, salt).spec()));
+    builder.Finish(wire::to_wire(builder, spec));
     said += frame(wire::Type::kOpenNamespace, builder);
   }
   return said;
@@ -139,13 +148,13 @@ void run(House& house, std::uint8_t flags, std::string said) {
   if ((flags & 0x80) != 0) said = repaired(std::move(said));
   if ((flags & 0x20) != 0) said = proper_opening() + said;
   const auto over = std::make_shared<bool>(false);  // see ScriptedStream
-  WaitingPool waiting(1);
+  auto waiting = std::make_unique<WaitingPool>(1);
   ConnectionHost host{
       .doorkeeper = house,
       .options = house.options,
       .metrics = house.metrics,
       .poller = *house.poller,
-      .waiting = waiting,
+      .waiting = *waiting,
       .draining = house.draining,
       .spinning = house.spinning,
       .max_spinning = 1,
@@ -158,6 +167,7 @@ void run(House& house, std::uint8_t flags, std::string said) {
   while (!*over) connection->on_ready();
   connection->on_ready();
   static_cast<void>(connection->view(std::chrono::steady_clock::now()));
+  waiting.reset();  // before what its tasks use
 }
 
 }  // namespace

@@ -91,6 +91,7 @@ class Skipped final : public IncomingPayload {
 class IncomingPut final : public IncomingPayload {
  public:
   IncomingPut(Session& session, std::uint64_t request) : session_(session), request_(request) {}
+  ~IncomingPut() override { session_.tenant().reserved_bytes.fetch_sub(reserved_, std::memory_order_relaxed); }
 
   /// False, with everything given back, when the engine refuses.
   [[nodiscard]] Result<void> reserve(std::span<const Chain> chains, std::size_t from, std::size_t count,
@@ -104,12 +105,14 @@ class IncomingPut final : public IncomingPayload {
         block.kind = place.kind;
         block.reason = place.reason;
         if (place.kind == PlaceKind::kWritable) block.memory = {place.memory.data, place.memory.bytes};
+        reserved_ += block.memory.size();
         block.bytes = chain.ns->block_bytes();
         block.expected = sums.Get(static_cast<flatbuffers::uoffset_t>(blocks_.size() - 1));
       }
       reservations_.push_back(std::move(*reservation));
       per_chain_ = count;
     }
+    session_.tenant().reserved_bytes.fetch_add(reserved_, std::memory_order_relaxed);
     return {};
   }
 
@@ -186,6 +189,7 @@ class IncomingPut final : public IncomingPayload {
   Session& session_;
   const std::uint64_t request_;
   std::vector<Reservation> reservations_;
+  std::uint64_t reserved_ = 0;  // counted with the tenant
   std::size_t per_chain_ = 0;
   std::vector<Block> blocks_;
   std::size_t at_ = 0;
