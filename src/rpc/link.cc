@@ -105,16 +105,20 @@ Result<Step> Link::advance(Patience patience) {
   }
 }
 
-/// Reads the next frame. A goodbye ends the link.
-Result<void> Link::read_frame(Patience patience) {
-  const auto step = advance(patience);
-  if (!step) return std::unexpected(step.error());
-  if (*step != Step::kFrame) return std::unexpected(condemn("a payload out of turn"));
+/// The frame just read, unless it is a goodbye: that ends the link.
+Result<void> Link::look_at_frame() {
   if (reader_.header().type != wire::Type::kGoodbye) return {};
   const auto* goodbye = wire::read_body<wire::Goodbye>(reader_.body());
   if (goodbye == nullptr) return std::unexpected(condemn("a goodbye that cannot be read"));
   return std::unexpected(finish(End::kClosed, {wire::error_of(goodbye->code()),
                                                stream_->peer() + " said goodbye: " + wire::text_of(goodbye->text())}));
+}
+
+Result<void> Link::read_frame(Patience patience) {
+  const auto step = advance(patience);
+  if (!step) return std::unexpected(step.error());
+  if (*step != Step::kFrame) return std::unexpected(condemn("a payload out of turn"));
+  return look_at_frame();
 }
 
 Result<void> Link::read_payload(ReplyPayload& into, Patience patience) {
@@ -146,13 +150,9 @@ Result<void> Link::send(wire::FrameHeader header, Bytes body, std::span<const By
     return {};
   }
   // Whoever closes while we write may have said why.
-  if (flow != Flow::kTimeout && reader_.advance(*stream_) == Step::kFrame) {
-    if (reader_.header().type == wire::Type::kFailed) (void)failed_frame();
-    if (reader_.header().type == wire::Type::kGoodbye) {
-      if (const auto* goodbye = wire::read_body<wire::Goodbye>(reader_.body())) {
-        finish(End::kClosed, {wire::error_of(goodbye->code()), wire::text_of(goodbye->text())});
-      }
-    }
+  if (flow != Flow::kTimeout && reader_.advance(*stream_) == Step::kFrame && look_at_frame() &&
+      reader_.header().type == wire::Type::kFailed) {
+    static_cast<void>(failed_frame());
   }
   return std::unexpected(broken(flow, "a request was being sent"));
 }
@@ -200,9 +200,10 @@ bool Link::quiet() const {
 bool Link::still_there() {
   if (!alive()) return false;
   if (quiet()) return true;
-  const auto said = read_frame({Deadline::now(), Duration(0)});  // a goodbye, as a rule
-  if (said) (void)condemn("a frame nobody asked for");
-  (void)finish(End::kClosed, {});
+  const Step step = reader_.advance(*stream_);
+  if (step == Step::kWantRead && !reader_.inside()) return true;  // TLS has things to say of its own
+  if (step == Step::kFrame && look_at_frame()) static_cast<void>(condemn("a frame nobody asked for"));
+  static_cast<void>(broken(Flow::kClosed, "nothing was asked"));
   return false;
 }
 

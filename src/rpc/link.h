@@ -99,6 +99,7 @@ class Link {
   Error broken(Flow flow, std::string_view doing);
   [[nodiscard]] Result<void> send(wire::FrameHeader header, Bytes body, std::span<const Bytes> payload,
                                   Patience patience);
+  [[nodiscard]] Result<void> look_at_frame();
   [[nodiscard]] Result<void> read_frame(Patience patience);
   [[nodiscard]] Result<void> read_payload(ReplyPayload& into, Patience patience);
   [[nodiscard]] Result<FrameReader::Step> advance(Patience patience);

@@ -332,6 +332,24 @@ TEST(Link, APayloadIsSentBehindItsBody) {
   EXPECT_EQ(got, one + two);
 }
 
+TEST(Link, WhoClosesWhileWeWriteMaySayWhy) {
+  Scene scene([](Peer& peer) {
+    shake(peer);
+    if (!peer.read()) return;
+    peer.failed(ErrorCode::kDenied, "the token was withdrawn", true);
+    peer.close();
+  });
+  scene.opened = scene.open();
+  ASSERT_TRUE(scene.opened);
+  FlatBufferBuilder builder;
+  const std::string payload(8 << 20, 'p');
+  const Bytes piece = std::as_bytes(std::span(payload));
+  const auto stored = scene.link().call(wire::Type::kPut, chains_body(builder), std::span(&piece, 1), soon());
+  ASSERT_FALSE(stored);
+  EXPECT_EQ(stored.error().message, "the token was withdrawn");
+  EXPECT_EQ(scene.link().end(), Link::End::kClosed);
+}
+
 TEST(Link, AfterATimeoutItMayStillBeToldWhatIsOver) {
   Scene scene([](Peer& peer) {
     shake(peer);
