@@ -112,10 +112,10 @@ struct Extensions {
   const StoreRegistry* stores = nullptr;
 };
 
-/// Opens a cache. `url` says where the bytes live: "embedded:" (this process), "unix:///path" (a daemon's memory on this
-/// host) or "tcp://host:port" (a server over the network); docs/attach.md is about the last two. Fails with kConfig
-/// before anything is allocated when the options cannot work on this machine, naming the option and the limit; with
-/// kDenied or kVersion when a server will not have this client. A server that is away is no error.
+/// Opens a cache. `url` says where the bytes live: "embedded:" (this process), "unix:///path" (a daemon's memory on
+/// this host) or "tcp://host:port" (a server over the network); docs/attach.md is about the last two. Fails with
+/// kConfig before anything is allocated when the options cannot work on this machine, naming the option and the limit;
+/// with kDenied or kVersion when a server will not have this client. A server that is away is no error.
 [[nodiscard]] Result<std::unique_ptr<Cache>> open(std::string_view url, const CacheOptions& options = {},
                                                   const Extensions& extensions = {});
 

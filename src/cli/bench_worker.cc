@@ -53,7 +53,7 @@ BenchWorker::BenchWorker(Cache& cache, const Namespace& ns, const BenchCase& pla
       written_(plan.batch * plan.block_bytes),
       read_(plan.batch * plan.block_bytes) {
   for (std::size_t i = 0; i < plan.batch; ++i) {
-    offers_.push_back(block_of(written_, i));
+    offers_.emplace_back(block_of(written_, i));
     into_.push_back(block_of(read_, i));
   }
 }

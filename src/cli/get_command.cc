@@ -63,6 +63,7 @@ class Get {
     asked_ = count;
     buffer_.resize(count * block_bytes());
     std::vector<MutableBytes> into;
+    into.reserve(count);
     for (std::size_t i = 0; i < count; ++i) into.emplace_back(buffer_.data() + i * block_bytes(), block_bytes());
     auto found =
         cache_.get(Chain(namespace_, names_.first(blocks_ + count)), blocks_, into, Deadline::after(kPatience));

@@ -21,10 +21,8 @@ constexpr std::chrono::seconds kPatience{30};
 
 class Put {
  public:
-  Put(const PutArguments& arguments, Namespace ns, BlockNames names, Cache& cache, std::istream& in,
-      const StopFlag& stop)
-      : arguments_(arguments),
-        namespace_(std::move(ns)),
+  Put(Namespace ns, BlockNames names, Cache& cache, std::istream& in, const StopFlag& stop)
+      : namespace_(std::move(ns)),
         names_(std::move(names)),
         cache_(cache),
         in_(in),
@@ -101,6 +99,7 @@ class Put {
       if (!erased) return std::unexpected(erased.error());
     }
     std::vector<Bytes> offers;
+    offers.reserve(count);
     for (std::size_t i = 0; i < count; ++i) offers.emplace_back(buffer_.data() + i * block_bytes(), block_bytes());
     const auto stored = cache_.put(Chain(namespace_, keys), blocks_, offers, Deadline::after(kPatience));
     if (!stored) return std::unexpected(stored.error());
@@ -112,7 +111,6 @@ class Put {
     return {};
   }
 
-  const PutArguments& arguments_;
   const Namespace namespace_;
   BlockNames names_;
   Cache& cache_;
@@ -156,7 +154,7 @@ int put_command(const PutArguments& arguments, const ResolvedOptions& options, c
   if (!cache) return refuse(terminal, cache.error().message);
   const bool keeps_nothing = is_embedded(arguments.cache_url) && options.cache.l2_url.empty();
   if (keeps_nothing) terminal.err << "reprise put: an embedded cache without --l2-url ends with this command\n";
-  Put put(arguments, std::move(*ns), std::move(*names), **cache, *in, stop);
+  Put put(std::move(*ns), std::move(*names), **cache, *in, stop);
   const auto done = put.run();
   terminal.out << put.report();
   if (!done) return refuse(terminal, done.error().message);

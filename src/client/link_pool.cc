@@ -58,7 +58,11 @@ LinkPool::LinkPool(Options options, Connect connect)
       random_(std::random_device{}()) {}
 
 Result<std::shared_ptr<LinkPool>> LinkPool::open(Options options, Connect connect) {
-  const std::shared_ptr<LinkPool> pool(new LinkPool(std::move(options), std::move(connect)));
+  // What a forked child cannot take apart, since the keeper waits in it for ever, it leaves behind.
+  const auto take_apart = [](LinkPool* pool) {
+    if (pool->fork_guard_.same_process()) delete pool;
+  };
+  const std::shared_ptr<LinkPool> pool(new LinkPool(std::move(options), std::move(connect)), take_apart);
   auto first = pool->connect_(Deadline::after(pool->options_.timeout));
   if (first) {
     pool->add(std::move(*first));
@@ -93,6 +97,7 @@ std::size_t LinkPool::connections() const {
 // --- borrowing -------------------------------------------------------------------------------------------------------
 
 LinkPool::Borrowed LinkPool::borrow(Deadline deadline) {
+  if (!fork_guard_.same_process()) return Borrowed(Reason::kUnavailable);
   deadline = limited(deadline);
   if (deadline.passed(steady_clock::now())) return Borrowed(Reason::kTimeout);
   std::unique_lock lock(mutex_);
@@ -117,6 +122,7 @@ LinkPool::Borrowed LinkPool::borrow(Deadline deadline) {
 }
 
 LinkPool::Borrowed LinkPool::borrow(const std::shared_ptr<ClientSession>& session, Deadline deadline) {
+  if (!fork_guard_.same_process()) return Borrowed(Reason::kUnavailable);
   deadline = limited(deadline);
   std::unique_lock lock(mutex_);
   while (!session->retired && session->lent) {
@@ -160,6 +166,7 @@ void LinkPool::give_back(const std::shared_ptr<ClientSession>& session) {
 }
 
 void LinkPool::tell(const std::shared_ptr<ClientSession>& session, const Notice& notice) {
+  if (!fork_guard_.same_process()) return;
   {
     const std::lock_guard lock(mutex_);
     if (session->notices.size() >= kMostNotices) return;  // it ends by itself, with its time or with the session
@@ -171,6 +178,7 @@ void LinkPool::tell(const std::shared_ptr<ClientSession>& session, const Notice&
 }
 
 void LinkPool::enlist(ClientSession& session, LeaseNode& node) {
+  if (!fork_guard_.same_process()) return;
   const std::lock_guard lock(mutex_);
   node.next = &session.leases;
   node.previous = session.leases.previous;
@@ -179,6 +187,7 @@ void LinkPool::enlist(ClientSession& session, LeaseNode& node) {
 }
 
 void LinkPool::delist(LeaseNode& node) {
+  if (!fork_guard_.same_process()) return;
   const std::lock_guard lock(mutex_);
   if (node.next == nullptr) return;
   node.previous->next = node.next;

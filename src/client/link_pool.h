@@ -4,7 +4,8 @@
 // one, and renews leases; no call waits for any of that. Without a connection every call is answered at once: away.
 // Each connection is a session of its own (docs/protocol.md): namespace handles, leases and reservations belong to the
 // one that made them, and what is to be said about them goes out there, between two calls. Leases and reservations
-// share the pool, and so may outlive the cache they came from.
+// share the pool, and so may outlive the cache they came from. In a forked child the pool is away for good, and says
+// nothing to the server: the connections are its parent's.
 #pragma once
 
 #include <chrono>
@@ -21,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "client/fork_guard.h"
 #include "client/shared_mapping.h"
 #include "reprise/namespace.h"
 #include "rpc/link.h"
@@ -72,7 +74,7 @@ class LinkPool {
   /// Connects once, for at most Options::timeout. Fails when that shows a configuration that cannot work (kConfig,
   /// kDenied, kVersion); a server that is merely away is tried again in the background.
   [[nodiscard]] static Result<std::shared_ptr<LinkPool>> open(Options options, Connect connect);
-  ~LinkPool();
+  ~LinkPool();  ///< In the process that opened it.
 
   /// A borrowed session, given back on destruction.
   class Borrowed {
@@ -126,6 +128,7 @@ class LinkPool {
 
   const Options options_;
   const Connect connect_;
+  const ForkGuard fork_guard_;
   mutable std::mutex mutex_;  // guards everything below
   std::condition_variable_any keeper_wakes_;
   std::condition_variable session_free_;

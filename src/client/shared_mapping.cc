@@ -124,12 +124,15 @@ Result<void> SharedMapping::map(std::uint32_t words) {
 }
 
 SharedMapping::~SharedMapping() {
+  const bool child = !fork_guard_.same_process();
+  if (child && populator_.joinable()) populator_.detach();  // it runs in the parent only
   if (populator_.joinable()) {
     populator_.request_stop();
     populator_.join();
   }
   if (read_ != nullptr) ::munmap(read_, size_);
-  if (write_ != nullptr) ::munmap(write_, size_);
+  // In a child something else may be there: it did not inherit this one.
+  if (write_ != nullptr && !child) ::munmap(write_, size_);
   if (words_ != nullptr) ::munmap(words_, std::uint64_t{word_count_} * 8);
 }
 

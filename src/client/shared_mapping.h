@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "base/file_descriptor.h"
+#include "client/fork_guard.h"
 #include "reprise/block.h"
 #include "reprise/status.h"
 #include "rpc/link.h"
@@ -49,6 +50,7 @@ class SharedMapping {
   [[nodiscard]] Result<void> map(std::uint32_t words);
   void populate(const std::stop_token& stop, std::uint64_t bytes);
 
+  const ForkGuard fork_guard_;
   FileDescriptor arena_;
   FileDescriptor words_file_;
   dev_t device_ = 0;

@@ -98,6 +98,11 @@ Result<void> check_unique(const std::vector<TenantSpec>& tenants, const std::str
   std::set<std::string_view> names;
   std::set<std::string_view> ids;
   for (const TenantSpec& tenant : tenants) {
+    if (tenant.name == kDefaultTenant) {
+      return fail(ErrorCode::kConfig, path +
+                                          ": 'default' is the tenant of callers without a token, which l1.capacity " +
+                                          "and l2.url describe: call this one otherwise");
+    }
     if (!names.insert(tenant.name).second) {
       return fail(ErrorCode::kConfig, path + ": two tenants are called '" + tenant.name + "'");
     }

@@ -30,6 +30,8 @@ struct TenantSpec {
   std::vector<wire::Credential> tokens;
 };
 
+/// Of callers without a token; no tenant of a file may have this name.
+inline constexpr std::string_view kDefaultTenant = "default";
 inline constexpr std::size_t kMaxTenants = 256;
 inline constexpr std::size_t kMaxTokens = 4096;  ///< Of one file.
 

@@ -58,6 +58,7 @@ TEST(AuthFile, SaysWhereAndWhatIsWrong) {
   EXPECT_THAT(error_of("[[tenant]]\nname = \"a\"\ncapacity = \"1MiB\"\ntokens = [\"x:short\"]\n"),
               HasSubstr("shorter"));
   EXPECT_THAT(error_of("[[tenant]]\nname = \"a\"\ncapacity = \"1MiB\"\ntokens = \"x\"\n"), HasSubstr("list"));
+  EXPECT_THAT(error_of("[[tenant]]\nname = \"default\"\ncapacity = \"1MiB\"\n"), HasSubstr("otherwise"));
   EXPECT_THAT(error_of("tenant = 1\n"), HasSubstr("[[tenant]]"));
   EXPECT_THAT(error_of(""), HasSubstr("[[tenant]]"));
   EXPECT_THAT(error_of("[[tenant\n"), HasSubstr("auth.toml:1"));

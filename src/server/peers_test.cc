@@ -2,7 +2,7 @@
 
 #include <fstream>
 
-#include "server/test_util.h"
+#include "testing/server_fixture.h"
 #include "testing/stream_helpers.h"
 
 namespace reprise::server_test {

@@ -20,7 +20,6 @@ constexpr std::uint64_t kFirstConnection = 16;
 
 constexpr int kAcceptBatch = 64;
 constexpr std::chrono::milliseconds kHousekeeping{50};
-constexpr std::string_view kDefaultTenant = "default";
 
 std::size_t serving_threads(const ServerOptions& options) {
   if (options.threads > 0) return options.threads;
@@ -102,6 +101,10 @@ Result<void> Server::reload() {
       tenant = std::move(*made);
     }
     tenant->set_rate(spec.operations_per_second);
+    if (!tenant->is_built_as(spec)) {
+      log::warn("auth.file: tenant '" + spec.name +
+                "' keeps its capacity, salt and l2-url until the server is restarted");
+    }
     for (const wire::Credential& each : spec.tokens) tokens[each.key_id] = {each.secret, tenant};
   }
   std::map<std::string, Token> before;

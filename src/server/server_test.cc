@@ -1,6 +1,6 @@
 #include "server/server.h"
 
-#include "server/test_util.h"
+#include "testing/server_fixture.h"
 
 namespace reprise::server_test {
 namespace {

@@ -22,7 +22,12 @@ class Tenant {
  public:
   /// `spec.tokens` are not looked at.
   Tenant(const TenantSpec& spec, std::unique_ptr<Engine> engine)
-      : name_(spec.name), salt_(spec.salt), engine_(std::move(engine)), rate_(spec.operations_per_second) {}
+      : name_(spec.name),
+        salt_(spec.salt),
+        capacity_(spec.capacity),
+        l2_url_(spec.l2_url),
+        engine_(std::move(engine)),
+        rate_(spec.operations_per_second) {}
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] Engine& engine() { return *engine_; }
@@ -32,6 +37,10 @@ class Tenant {
   /// Those opened since the server started, up to a bound.
   [[nodiscard]] std::vector<std::shared_ptr<const Namespace>> namespaces() const;
 
+  /// Whether what cannot change while it lives is as `spec` says.
+  [[nodiscard]] bool is_built_as(const TenantSpec& spec) const {
+    return salt_ == spec.salt && capacity_ == spec.capacity && l2_url_ == spec.l2_url;
+  }
   /// Takes one operation out of the rate's budget; false when none is left for now.
   [[nodiscard]] bool admit(TimePoint now);
   void set_rate(std::uint64_t operations_per_second) { rate_.store(operations_per_second, std::memory_order_relaxed); }
@@ -44,6 +53,8 @@ class Tenant {
 
   const std::string name_;
   const std::string salt_;
+  const std::uint64_t capacity_;
+  const std::string l2_url_;
   const std::unique_ptr<Engine> engine_;
   std::atomic<std::uint64_t> rate_;
   std::atomic<std::uint64_t> limited_{0};

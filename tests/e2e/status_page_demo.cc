@@ -92,7 +92,7 @@ class Traffic {
  public:
   void step(Value& value) {
     ++tick_;
-    const double t = tick_ / 10.0;
+    const double t = double(tick_) / 10;
     const double load = 1 + 0.45 * std::sin(t / 9) + 0.15 * noise();
     for (std::size_t i = 0; i < value.tenants.size(); ++i) advance(value.tenants[i], i, t, load);
     for (std::size_t i = 0; i < value.namespaces.size(); ++i) {
@@ -187,7 +187,7 @@ int serve(const AdminOptions& options, bool idle) {
     std::cerr << server.error().message << "\n";
     return 2;
   }
-  std::cout << "http://127.0.0.1:" << (*server)->port() << "/" << std::endl;
+  std::cout << "http://127.0.0.1:" << (*server)->port() << "/\n" << std::flush;
   std::mutex mutex;
   std::condition_variable_any changed;
   std::jthread ticker([&](const std::stop_token& stop) {

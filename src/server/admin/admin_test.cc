@@ -418,6 +418,7 @@ TEST_F(AdminTest, AnAnswerThatTakesItsTimeKeepsNobodyWaiting) {
 TEST_F(AdminTest, ManyAtOnce) {
   start(options());
   std::vector<std::thread> clients;
+  clients.reserve(8);
   std::atomic<int> right{0};
   for (int i = 0; i < 8; ++i) {
     clients.emplace_back([&, i] {

@@ -107,11 +107,13 @@ HttpCodec::HttpCodec(HttpHandler handler) : impl_(std::make_unique<Impl>(std::mo
 HttpCodec::~HttpCodec() = default;
 
 HttpCodec::Answer HttpCodec::answer(std::string_view head, bool last) const {
+  Answer result;
   try {
-    Answer result = impl_->answer(head, last);
-    if (!result.bytes.empty()) return result;
+    result = impl_->answer(head, last);
   } catch (...) {  // Of the library: nothing of a request may end the server.
+    result.bytes.clear();
   }
+  if (!result.bytes.empty()) return result;
   return {refusal(400, "Bad Request", "invalid: this is no request that HTTP/1.1 allows"), true};
 }
 

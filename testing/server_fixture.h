@@ -1,5 +1,5 @@
-// What the tests of this room share: a server in a directory of its own, and a caller that speaks the protocol word by
-// word, as src/client does with more care. Nothing shipped includes this.
+// For tests of the server: one in a directory of its own, and a caller that speaks the protocol word by word, as
+// src/client does with more care.
 #pragma once
 
 #include <gmock/gmock.h>
