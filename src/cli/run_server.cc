@@ -1,5 +1,7 @@
 #include "cli/run_server.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <ostream>
 #include <string_view>
@@ -19,10 +21,20 @@ std::string variable(const std::vector<std::string>& environment, std::string_vi
   return "";
 }
 
+// What is freed goes back to the system. Left alone, the C library learns from the largest buffer it saw to keep
+// several times as much for itself, in each of its threads' heaps, and the process outgrows what it was promised to
+// stay within.
+void keep_little_of_what_is_freed() {
+  constexpr int kKept = 1 << 20;  // of each heap
+  static_cast<void>(::mallopt(M_MMAP_THRESHOLD, kKept));
+  static_cast<void>(::mallopt(M_TRIM_THRESHOLD, kKept));
+}
+
 }  // namespace
 
 int run_server(const ResolvedOptions& options, const PolicyRegistry& policies, Terminal& terminal, const StopFlag& stop,
                ReloadFlag& reload, const std::vector<std::string>& environment) {
+  keep_little_of_what_is_freed();
   const StoreRegistry stores = StoreRegistry::with_builtins();
   ServeInputs inputs{
       .cache = options.cache,

@@ -102,6 +102,22 @@ TEST_F(LinkPoolTest, CallersThatWaitAreToldWhenTheServerGoes) {
   waiting.join();
 }
 
+TEST_F(LinkPoolTest, AConnectionThatEndedBetweenCallsCostsNoCall) {
+  const auto cache = attach(2);
+  occupy(*cache);
+  EXPECT_EQ(cache->prefetch(chain(), soon())->reason, Reason::kNone);
+  let_go();
+  std::atomic<bool> closed = false;
+  server_.on(Type::kErase, [&](FakePeer& peer) {
+    peer.matched(peer.header().request, 0, Type::kErased);
+    peer.close();
+    closed = true;
+  });
+  EXPECT_TRUE(cache->erase(chain(), soon()).has_value());
+  wait_until([&] { return closed.load(); });
+  EXPECT_EQ(cache->prefetch(chain(), soon())->reason, Reason::kNone) << "over the other one";
+}
+
 TEST_F(LinkPoolTest, AReleaseWaitsForTheCallThatHasItsConnection) {
   server_.word(3) = 7;
   server_.on(Type::kAcquire, [](FakePeer& peer) {
