@@ -62,6 +62,13 @@ Result<void> Visit::add_resident(std::size_t block, std::size_t chains, std::siz
   return fill(*cache, added.ns, added.keys, interleaved(chains, length, length, 7), {payload.data(), block});
 }
 
+void Visit::end() {
+  raw.reset();
+  sizes.clear();
+  cache.reset();
+  daemon.reset();
+}
+
 Result<Sample> Visit::raw_trips(const Pace& pace, std::size_t reply) {
   return time_calls(pace, [&] { return raw->round_trip(0, reply); });
 }
@@ -80,7 +87,7 @@ void add_match(Harness& harness, Wire wire, double gap_us, Goal goal) {
                .limit = [=] { return visit->raw_trips(pace, sizeof(RawRequest)); },
                .goal = goal,
                .prepare = [=] { return prepare_match(*visit, wire); },
-               .cleanup = [=] { *visit = Visit(); }});
+               .cleanup = [=] { visit->end(); }});
 }
 
 }  // namespace reprise::bench

@@ -32,6 +32,8 @@ struct Visit {
   [[nodiscard]] Result<void> start(Wire wire, std::uint64_t capacity, std::size_t raw_buffer);
   /// `chains` chains of `length` blocks of `block` bytes more.
   [[nodiscard]] Result<void> add_resident(std::size_t block, std::size_t chains, std::size_t length);
+  /// Ends all of it, the client before its daemon.
+  void end();
   /// Calls of the raw pair that bring `reply` bytes.
   [[nodiscard]] Result<Sample> raw_trips(const Pace& pace, std::size_t reply);
 };

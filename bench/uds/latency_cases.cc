@@ -39,7 +39,7 @@ void add_acquire(Harness& harness, std::size_t block, double gap_us) {
                  const Result<void> done = visit->start(Wire::kUnix, 2 * kChains * kChain * block, kMiB);
                  return done ? visit->add_resident(block, kChains, kChain) : done;
                },
-               .cleanup = [=] { *visit = Visit(); }});
+               .cleanup = [=] { visit->end(); }});
 }
 
 // Both sizes in one daemon; the smaller one is the limit.
@@ -56,7 +56,7 @@ void add_independence(Harness& harness, std::size_t block) {
                  if (done) done = visit->add_resident(block, kChains, kChain);
                  return done ? visit->add_resident(kSmall, kChains, kChain) : done;
                },
-               .cleanup = [=] { *visit = Visit(); }});
+               .cleanup = [=] { visit->end(); }});
 }
 
 Result<void> get_one(Visit& visit, const Buffer& out) {
@@ -83,7 +83,7 @@ void add_small_get(Harness& harness, double gap_us) {
                  const Result<void> done = visit->start(Wire::kUnix, 2 * chains * kSmall, chains * kSmall);
                  return done ? visit->add_resident(kSmall, chains, 1) : done;
                },
-               .cleanup = [=] { *visit = Visit(), out->reset(); }});
+               .cleanup = [=] { visit->end(), out->reset(); }});
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ constexpr std::uint64_t kMaxArena = 64ULL << 40;
 constexpr std::uint32_t kMaxWords = 1U << 24;
 // Long enough to make the system call cheap, short enough to stop at once.
 constexpr std::uint64_t kPopulateStep = 16ULL << 20;
+constexpr std::uint64_t kHugePage = 2ULL << 20;
 
 std::unexpected<Error> unfit(const std::string& what) {
   return fail(ErrorCode::kIo, "the server's shared memory cannot be used: " + what);
@@ -41,9 +42,23 @@ Result<void> check_file(int fd, std::uint64_t bytes, const char* name, struct st
   return {};
 }
 
+/// Aligned to huge pages, of which the server's memory may consist: other addresses could not be mapped by them.
 std::byte* map_shared(int fd, std::uint64_t bytes, int protection) {
-  void* const at = ::mmap(nullptr, bytes, protection, MAP_SHARED | MAP_NORESERVE, fd, 0);
-  return at == MAP_FAILED ? nullptr : static_cast<std::byte*>(at);
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const std::uint64_t whole = (bytes + page - 1) / page * page;
+  const std::uint64_t room = whole + kHugePage;
+  void* const raw = ::mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) return nullptr;
+  auto* const start = static_cast<std::byte*>(raw);
+  std::byte* const at = start + (kHugePage - reinterpret_cast<std::uintptr_t>(start) % kHugePage) % kHugePage;
+  std::byte* const end = at + whole;
+  if (::mmap(at, bytes, protection, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) == MAP_FAILED) {
+    ::munmap(raw, room);
+    return nullptr;
+  }
+  if (at > start) ::munmap(start, static_cast<std::size_t>(at - start));
+  if (end < start + room) ::munmap(end, static_cast<std::size_t>(start + room - end));
+  return at;
 }
 
 /// Fills page tables without changing what is there. False where the kernel cannot.

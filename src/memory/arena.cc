@@ -49,6 +49,18 @@ by_hand:
   }
 }
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25  // Linux 6.1; older headers
+#endif
+
+/// Backs whole huge pages of shared memory with such, where the kernel can: it asks for them in no other way unless the
+/// administrator has turned `shmem_enabled` on. What they hold stays, and others may be using them. False: not here.
+bool collapse(std::byte* from, std::uint64_t bytes) {
+  for (std::uint64_t at = 0; at + kHugePage <= bytes; at += kHugePage) touch(from + at, 1);  // a hole is not collapsed
+  if (bytes < kHugePage || ::madvise(from, bytes, MADV_COLLAPSE) == 0) return true;
+  return errno != EINVAL && errno != ENOSYS;  // else: no huge page was free, or one is pinned; the next may be had
+}
+
 }  // namespace
 
 std::uint64_t Arena::usable_memory() {
@@ -85,6 +97,7 @@ Result<std::unique_ptr<Arena>> Arena::create(const ArenaOptions& options) {
   if (auto ok = arena->map(options); !ok) return std::unexpected(ok.error());
   if (options.populate && options.populate_bytes > 0) {
     arena->populate_bytes_ = options.populate_bytes;
+    arena->collapse_ = options.kind == Memory::kMemfd && options.huge_pages;
     Arena* self = arena.get();
     const std::uint64_t bytes = options.populate_bytes;
     arena->populator_ = std::jthread([self, bytes](const std::stop_token& stop) { self->populate(stop, bytes); });
@@ -138,6 +151,7 @@ void Arena::populate(const std::stop_token& stop, std::uint64_t bytes) {
   for (std::uint64_t at = 0; at < bytes && !stop.stop_requested(); at += kPopulateStep) {
     // The arena ends on a huge page, so rounding up stays inside.
     const std::uint64_t step = std::min(kPopulateStep, round_up(bytes - at, page_size()));
+    if (collapse_) collapse_ = collapse(data_ + at, step);
     touch(data_ + at, step);
     populated_bytes_.store(std::min(bytes, at + step), std::memory_order_release);
   }

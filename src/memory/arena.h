@@ -20,7 +20,7 @@ struct ArenaOptions {
   std::uint64_t reserve_bytes = 0;   ///< Addresses to reserve; rounded up to 2 MiB.
   std::uint64_t populate_bytes = 0;  ///< Prefix that is expected to be used: populated in the background.
   Memory kind = Memory::kAnonymous;
-  bool huge_pages = true;  ///< Ask for transparent huge pages (anonymous memory only).
+  bool huge_pages = true;  ///< Ask for transparent huge pages; a memfd gets them while it is populated.
   bool populate = true;    ///< False: pages come when first touched.
 };
 
@@ -59,6 +59,7 @@ class Arena {
   std::uint64_t size_ = 0;
   int fd_ = -1;
   std::uint64_t populate_bytes_ = 0;
+  bool collapse_ = false;  // of the populating thread: huge pages are still worth asking for
   std::atomic<std::uint64_t> populated_bytes_{0};
   std::jthread populator_;  // last: stops before the rest goes
 };

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -51,6 +53,57 @@ TEST_P(EachKind, ReservesMoreThanTheMachineHas) {
   auto arena = Arena::create(options(GetParam(), 1ULL << 40, 0));
   ASSERT_TRUE(arena) << arena.error().message;
   (*arena)->data()[(1ULL << 40) - 1] = std::byte{1};
+}
+
+// Bytes mapped by huge pages of shared memory in the mapping that begins at `at`.
+std::uint64_t huge_shared_bytes(const std::byte* at) {
+  std::ostringstream start;
+  start << std::hex << reinterpret_cast<std::uintptr_t>(at) << '-';
+  std::ifstream maps("/proc/self/smaps");
+  bool inside = false;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.starts_with(start.str())) inside = true;
+    if (inside && line.starts_with("ShmemPmdMapped:")) return std::stoull(line.substr(15)) * 1024;
+  }
+  return 0;
+}
+
+// Whether this kernel makes huge pages of shared memory when asked.
+bool kernel_collapses() {
+  const int fd = ::memfd_create("probe", MFD_CLOEXEC);
+  EXPECT_EQ(::ftruncate(fd, 4 * kMiB), 0);
+  auto* const at = static_cast<std::byte*>(::mmap(nullptr, 4 * kMiB, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  std::byte* const aligned = at + (2 * kMiB - reinterpret_cast<std::uintptr_t>(at) % (2 * kMiB)) % (2 * kMiB);
+  // The file's offset has to be aligned alike.
+  ::mmap(aligned, 2 * kMiB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+  aligned[0] = std::byte{1};
+  constexpr int kCollapse = 25;
+  const bool works = ::madvise(aligned, 2 * kMiB, kCollapse) == 0;
+  ::munmap(at, 4 * kMiB);
+  ::close(fd);
+  return works;
+}
+
+TEST(Memfd, IsPopulatedWithHugePagesWhereThereAreAny) {
+  if (!kernel_collapses()) GTEST_SKIP() << "no huge pages for shared memory here";
+  auto arena = Arena::create(options(Memory::kMemfd, 32 * kMiB, 20 * kMiB));
+  ASSERT_TRUE(arena) << arena.error().message;
+  for (std::uint64_t at = 0; at < 20 * kMiB; at += 4096) (*arena)->data()[at] = std::byte{0x5A};
+  wait_populated(**arena);
+  EXPECT_GE(huge_shared_bytes((*arena)->data()), 2 * kMiB);  // how many are free is the machine's business
+  for (std::uint64_t at = 0; at < 20 * kMiB; at += 4096) ASSERT_EQ((*arena)->data()[at], std::byte{0x5A}) << at;
+
+  ArenaOptions plain = options(Memory::kMemfd, 32 * kMiB, 20 * kMiB);
+  plain.huge_pages = false;
+  auto without = Arena::create(plain);
+  ASSERT_TRUE(without) << without.error().message;
+  wait_populated(**without);
+  std::ifstream enabled("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+  std::string text;
+  std::getline(enabled, text);
+  if (text.find("[never]") != std::string::npos) {
+    EXPECT_EQ(huge_shared_bytes((*without)->data()), 0U);
+  }
 }
 
 TEST_P(EachKind, PopulatesThePrefixAndKeepsWhatIsWrittenMeanwhile) {
