@@ -1,6 +1,7 @@
 #include "bench/attached/process.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -9,6 +10,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <thread>
 
 #include "bench/harness/harness.h"
@@ -24,11 +26,26 @@ double seconds_of(clockid_t clock) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
 }
 
+// The processors that this process is kept off.
+cpu_set_t others() {
+  cpu_set_t mine;
+  cpu_set_t rest;
+  CPU_ZERO(&rest);
+  if (::sched_getaffinity(0, sizeof mine, &mine) != 0) return rest;
+  for (int each = 0; each < CPU_SETSIZE; ++each) {
+    if (!CPU_ISSET(each, &mine)) CPU_SET(each, &rest);
+  }
+  return rest;
+}
+
 // Between fork and exec, possibly out of a program with threads: system calls only.
 [[noreturn]] void become(char* const* argv, const std::vector<std::pair<int, int>>& descriptors, int output,
                          pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);
+  // Fails, as it should, where the parent may run anywhere.
+  const cpu_set_t elsewhere = others();
+  (void)::sched_setaffinity(0, sizeof elsewhere, &elsewhere);
   ::dup2(output, STDOUT_FILENO);
   ::dup2(output, STDERR_FILENO);
   // Out of the way first: one's place may be another's present number.
@@ -88,6 +105,20 @@ double Process::cpu_seconds() const {
 
 double own_cpu_seconds() {
   return seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+std::string place_apart() {
+  cpu_set_t allowed;
+  if (std::getenv("REPRISE_BENCH_ANYWHERE") != nullptr) return "both sides run where the kernel likes";
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) return "one processor";
+  int first = 0;
+  while (!CPU_ISSET(first, &allowed)) ++first;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(first, &one);
+  if (::sched_setaffinity(0, sizeof one, &one) != 0) return "both sides run where the kernel likes";
+  return "the client, or the raw pair's first, on processor " + std::to_string(first) +
+         ", the other side on the others";
 }
 
 }  // namespace reprise::bench

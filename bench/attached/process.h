@@ -43,4 +43,10 @@ class Process {
 /// The same of this process.
 [[nodiscard]] double own_cpu_seconds();
 
+/// This process, with the threads it starts from now on, stays on one processor, and what Process starts on the others:
+/// left alone, the kernel puts two processes that talk on one processor or on two as it likes, and a figure depends on
+/// that more than on anything else. Both sides of a comparison are placed alike. Returns what to say about it; does
+/// nothing with one processor, or where REPRISE_BENCH_ANYWHERE is set.
+[[nodiscard]] std::string place_apart();
+
 }  // namespace reprise::bench
