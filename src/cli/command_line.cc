@@ -77,6 +77,20 @@ bool is_known(const Commands& commands, const std::string& name, Terminal& termi
 
 }  // namespace
 
+// "--option=" as an option and an empty value: the parser would take the next argument for its value.
+static std::vector<std::string> with_empty_values(const std::vector<std::string>& arguments) {
+  std::vector<std::string> out;
+  for (const std::string& each : arguments) {
+    if (each.size() > 3 && each.starts_with("--") && each.find('=') == each.size() - 1) {
+      out.push_back(each.substr(0, each.size() - 1));
+      out.emplace_back();
+    } else {
+      out.push_back(each);
+    }
+  }
+  return out;
+}
+
 int run_command_line(const std::vector<std::string>& arguments, const Services& services, Terminal& terminal,
                      const StopFlag& stop) {
   CLI::App root{kRootHelp, "reprise"};
@@ -88,7 +102,8 @@ int run_command_line(const std::vector<std::string>& arguments, const Services& 
   }
   // The parser throws; nothing of it leaves this function.
   try {
-    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+    std::vector<std::string> reversed = with_empty_values(arguments);
+    std::ranges::reverse(reversed);
     root.parse(std::move(reversed));
   } catch (const CLI::ParseError& error) {
     return root.exit(error, terminal.out, terminal.err) == 0 ? kOk : kUsage;

@@ -54,6 +54,7 @@ class SharedConnector {
     if (!greeting) return std::unexpected(greeting.error());
     auto socket = connect_unix(path_, deadline);
     if (!socket) {
+      mapping_.reset();  // the memory of a server that is gone stays as long as anybody maps it
       // Nobody will change that while we wait.
       const bool forbidden = ::access(path_.c_str(), R_OK | W_OK) != 0 && errno == EACCES;
       return fail(forbidden ? ErrorCode::kDenied : socket.error().code, socket.error().message);
@@ -61,6 +62,7 @@ class SharedConnector {
     auto opened = Link::open(make_socket_stream(std::move(*socket)), *greeting, patience_until(deadline));
     if (!opened) return std::unexpected(opened.error());
     if (!mapping_ || !mapping_->same_memory(*opened)) {
+      mapping_.reset();
       auto mapping = SharedMapping::create(*opened, options_.l1_populate);
       if (!mapping) return std::unexpected(mapping.error());
       mapping_ = std::move(*mapping);

@@ -99,17 +99,19 @@ std::size_t LinkPool::connections() const {
 LinkPool::Borrowed LinkPool::borrow(Deadline deadline) {
   if (!fork_guard_.same_process()) return Borrowed(Reason::kUnavailable);
   deadline = limited(deadline);
-  if (deadline.passed(steady_clock::now())) return Borrowed(Reason::kTimeout);
   std::unique_lock lock(mutex_);
   for (;;) {
     if (sessions_.empty()) return Borrowed(Reason::kUnavailable);
+    // Also after waiting: a request sent without time for its answer would cost the connection.
+    if (deadline.passed(steady_clock::now())) return Borrowed(Reason::kTimeout);
     if (!free_.empty()) {
-      const std::shared_ptr<ClientSession> session = free_.back();
+      std::shared_ptr<ClientSession> session = free_.back();
       lend(session);
       lock.unlock();
       // A server that has gone since is noticed here, not by a request that gets no answer.
       if (session->link->still_there()) return Borrowed(*this, session);
       give_back(session);
+      session.reset();  // perhaps the last of its mapping: not under the lock
       lock.lock();
       continue;
     }
@@ -132,6 +134,7 @@ LinkPool::Borrowed LinkPool::borrow(const std::shared_ptr<ClientSession>& sessio
     if (!in_time && session->lent) return Borrowed(Reason::kTimeout);
   }
   if (session->retired) return Borrowed(Reason::kUnavailable);
+  if (deadline.passed(steady_clock::now())) return Borrowed(Reason::kTimeout);
   lend(session);
   return {*this, session};
 }
@@ -161,7 +164,7 @@ void LinkPool::give_back(const std::shared_ptr<ClientSession>& session) {
   if (waiting_for_one_ > 0 || sessions_.empty()) {
     session_free_.notify_all();
   } else if (waiting_ > 0) {
-    session_free_.notify_one();
+    session_free_.notify_one();  // nobody waits for a certain one
   }
 }
 
@@ -169,7 +172,8 @@ void LinkPool::tell(const std::shared_ptr<ClientSession>& session, const Notice&
   if (!fork_guard_.same_process()) return;
   {
     const std::lock_guard lock(mutex_);
-    if (session->notices.size() >= kMostNotices) return;  // it ends by itself, with its time or with the session
+    // A renewal may be lost; what gives something back may not, and there is no more of it than the session holds.
+    if (notice.type == wire::Type::kRenew && session->notices.size() >= kMostNotices) return;
     session->notices.push_back(notice);
     if (session->lent) return;  // whoever has it says it afterwards
     lend(session);
@@ -237,7 +241,7 @@ void LinkPool::grow(std::unique_lock<std::mutex>& lock) {
     add(std::move(*session));
     pause_ = kFirstPause;
     next_attempt_ = steady_clock::now() + kBetween;  // also from a server that drops whom it welcomed
-    session_free_.notify_one();
+    session_free_.notify_all();                      // one might wake somebody who waits for a certain other session
     return;
   }
   // Clients that lost the same server do not all come back at the same moment.
@@ -248,7 +252,7 @@ void LinkPool::grow(std::unique_lock<std::mutex>& lock) {
 
 /// A server that has gone is noticed although nobody calls, and what waits to be said is said.
 void LinkPool::look_after_idle(std::unique_lock<std::mutex>& lock) {
-  const std::vector<std::shared_ptr<ClientSession>> idle = free_;  // those used last come last, and end up there again
+  std::vector<std::shared_ptr<ClientSession>> idle = free_;  // those used last come last, and end up there again
   for (const auto& session : idle) {
     if (session->lent || session->retired) continue;
     lend(session);
@@ -257,6 +261,9 @@ void LinkPool::look_after_idle(std::unique_lock<std::mutex>& lock) {
     give_back(session);
     lock.lock();
   }
+  lock.unlock();
+  idle.clear();  // perhaps the last of a mapping
+  lock.lock();
 }
 
 void LinkPool::renew_leases() {

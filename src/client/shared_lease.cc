@@ -82,6 +82,8 @@ std::optional<std::vector<SharedReservation::Place>> places_of(const wire::Reser
     const wire::Piece* piece = pieces->Get(at);
     if (piece->bytes() == 0) {
       places[i].reason = wire::reason_of(reasons->Get(at));
+      // A newer server's reason is still a refusal.
+      if (places[i].reason == Reason::kNone && reasons->Get(at) != 0) places[i].reason = Reason::kDeclined;
       continue;
     }
     const auto memory = session.mapping->writable(piece->offset(), piece->bytes());

@@ -1,16 +1,19 @@
 #include "client/shared_mapping.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <utility>
 
 namespace reprise {
@@ -20,6 +23,8 @@ constexpr std::uint64_t kMaxArena = 64ULL << 40;
 constexpr std::uint32_t kMaxWords = 1U << 24;
 // Long enough to make the system call cheap, short enough to stop at once.
 constexpr std::uint64_t kPopulateStep = 16ULL << 20;
+// How long the server may take to make the next pages.
+constexpr std::chrono::seconds kPatience{5};
 constexpr std::uint64_t kHugePage = 2ULL << 20;
 
 std::unexpected<Error> unfit(const std::string& what) {
@@ -35,6 +40,10 @@ Result<void> check_file(int fd, std::uint64_t bytes, const char* name, struct st
   if (!S_ISREG(status.st_mode) || status.st_size < 0 || static_cast<std::uint64_t>(status.st_size) != bytes) {
     return unfit(std::string(name) + " has " + std::to_string(status.st_size) + " bytes where the welcome says " +
                  std::to_string(bytes));
+  }
+  struct statfs system{};
+  if (::fstatfs(fd, &system) != 0 || system.f_type == HUGETLBFS_MAGIC) {
+    return unfit(std::string(name) + " is of a kind whose first use may kill this process");
   }
   constexpr int kNeeded = F_SEAL_SHRINK | F_SEAL_GROW;
   const int seals = ::fcntl(fd, F_GET_SEALS);
@@ -160,9 +169,21 @@ const std::atomic<std::uint64_t>* SharedMapping::word(std::uint32_t index) const
 void SharedMapping::populate(const std::stop_token& stop, std::uint64_t bytes) {
   // Linux keeps a nice value per thread: requests go first.
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 10);
-  for (std::uint64_t at = 0; at < bytes && !stop.stop_requested(); at += kPopulateStep) {
-    const std::uint64_t step = std::min(kPopulateStep, size_ - at);
+  TimePoint give_up = std::chrono::steady_clock::now() + kPatience;
+  for (std::uint64_t at = 0; at < bytes && !stop.stop_requested();) {
+    // Only what is there: a page made by this process would be charged to it, and the arena is larger than it may be.
+    const off_t data = ::lseek(arena_.get(), static_cast<off_t>(at), SEEK_DATA);
+    const off_t hole = data < 0 ? data : ::lseek(arena_.get(), data, SEEK_HOLE);
+    if (data < 0 || hole < 0 || static_cast<std::uint64_t>(data) >= bytes) {
+      if (std::chrono::steady_clock::now() > give_up) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      continue;
+    }
+    at = static_cast<std::uint64_t>(data);
+    const std::uint64_t step = std::min({kPopulateStep, static_cast<std::uint64_t>(hole) - at, bytes - at});
     if (!touch(read_ + at, step, false) || !touch(write_ + at, step, true)) break;
+    at += step;
+    give_up = std::chrono::steady_clock::now() + kPatience;
   }
   populated_.store(true, std::memory_order_release);
 }

@@ -50,6 +50,23 @@ void sleep_until_ready(int fd, short events, Deadline deadline) {
   (void)::ppoll(&entry, 1, deadline.is_never() ? nullptr : &span, nullptr);  // the next read tells what woke it
 }
 
+// Ends a payload at its deadline, also one that comes so fast that nobody ever waits for it.
+class Timed final : public PayloadSink {
+ public:
+  Timed(PayloadSink& into, Deadline deadline) : into_(into), deadline_(deadline) {}
+  [[nodiscard]] MutableBytes next() override {
+    over_ = deadline_.passed(steady_clock::now());
+    return over_ ? MutableBytes() : into_.next();
+  }
+  void arrived(std::size_t count) override { into_.arrived(count); }
+  [[nodiscard]] bool over() const { return over_; }
+
+ private:
+  PayloadSink& into_;
+  const Deadline deadline_;
+  bool over_ = false;
+};
+
 }  // namespace
 
 Error Link::finish(End end, Error error) {
@@ -122,9 +139,11 @@ Result<void> Link::read_frame(Patience patience) {
 }
 
 Result<void> Link::read_payload(ReplyPayload& into, Patience patience) {
-  reader_.receive(into);
+  Timed timed(into, patience.deadline);
+  reader_.receive(timed);
   const auto step = advance(patience);
   if (!step) return std::unexpected(step.error());
+  if (timed.over()) return std::unexpected(broken(Flow::kTimeout, "receiving"));
   if (*step == Step::kSinkFull) return std::unexpected(condemn("more payload than there is room for"));
   if (*step != Step::kPayloadDone) return std::unexpected(condemn("a frame in the middle of a payload"));
   return {};

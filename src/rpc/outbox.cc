@@ -34,8 +34,10 @@ void Outbox::consume(std::size_t count) {
   }
 }
 
-Flow Outbox::flush(Stream& stream, Duration lease_ttl) {
+Flow Outbox::flush(Stream& stream, Duration lease_ttl, std::uint64_t most) {
+  const std::uint64_t before = sent_;
   while (!frames_.empty()) {
+    if (sent_ - before >= most) return Flow::kWantWrite;
     std::array<Bytes, kMaxStreamPieces> pieces;
     std::size_t count = 0;
     std::size_t skip = front_sent_;

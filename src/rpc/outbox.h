@@ -27,9 +27,9 @@ struct Outgoing {
 class Outbox {
  public:
   void push(Outgoing frame);
-  /// Sends what can be sent. kMoved: everything is gone. A lease that ran out on the way is kFailed: its bytes may be
-  /// another block's by now.
-  [[nodiscard]] Flow flush(Stream& stream, Duration lease_ttl);
+  /// Sends what can be sent, up to `most` bytes and a little more (kWantWrite then). kMoved: everything is gone. A
+  /// lease that ran out on the way is kFailed: its bytes may be another block's by now.
+  [[nodiscard]] Flow flush(Stream& stream, Duration lease_ttl, std::uint64_t most = UINT64_MAX);
 
   [[nodiscard]] bool empty() const { return frames_.empty(); }
   /// Headers and bodies that wait, in bytes; payloads are not copied and not counted.

@@ -21,6 +21,8 @@ constexpr std::size_t kTurnBytes = 4 << 20;
 constexpr int kTurnFrames = 64;
 // Replies that wait for a slow reader; beyond it, nothing more is read from it.
 constexpr std::size_t kMaxReplies = 1 << 20;
+// Requests of one connection that wait for L2 at a time; beyond it they are answered busy.
+constexpr std::uint32_t kMaxWaiting = 64;
 
 std::string_view fault_text(FrameReader::Fault fault) {
   switch (fault) {
@@ -45,7 +47,11 @@ class Connection::Budget final : public PayloadSink {
     bytes_ += count;
     into_->arrived(count);
   }
-  [[nodiscard]] bool frame() { return ++frames_ < kTurnFrames && bytes_ < kTurnBytes; }
+  /// One more frame of so many bytes; false when that was the last of this turn.
+  [[nodiscard]] bool frame(std::size_t body_bytes) {
+    bytes_ += body_bytes;
+    return ++frames_ < kTurnFrames && bytes_ < kTurnBytes;
+  }
   [[nodiscard]] std::size_t bytes() const { return bytes_; }
 
  private:
@@ -65,6 +71,7 @@ Connection::Connection(ConnectionHost& host, std::uint64_t id, std::unique_ptr<S
       last_request_(started_) {}
 
 Connection::~Connection() {
+  incoming_.reset();  // gives its memory back through the session
   host_.metrics.bytes_in.fetch_add(received_.load(), std::memory_order_relaxed);
   host_.metrics.bytes_out.fetch_add(sent_.load(), std::memory_order_relaxed);
 }
@@ -95,15 +102,16 @@ Connection::Turn Connection::take_turn() {
     end(Ending::kPeerClosed);
   }
   if (state_.load() == State::kEnded) return Turn::kEnded;
-  if (!flush()) return end(Ending::kBroken), Turn::kEnded;
+  if (!flush()) return lost(Ending::kBroken);
   const Turn turn = serve();
   if (turn == Turn::kEnded || state_.load() == State::kEnded) return Turn::kEnded;
+  inside_.store(reader_.inside(), std::memory_order_relaxed);
   // A peer that we do not read from owes us nothing.
-  inside_.store(turn == Turn::kWait && reader_.inside(), std::memory_order_relaxed);
+  peer_owes_.store(turn == Turn::kWait && reader_.inside(), std::memory_order_relaxed);
   unread_ = turn == Turn::kMore;
   if (turn == Turn::kWait && !reader_.inside()) reader_.rest();
   // TLS may have had to read before it could write.
-  return flush() ? turn : (end(Ending::kBroken), Turn::kEnded);
+  return flush() ? turn : lost(Ending::kBroken);
 }
 
 // Reads and answers until the peer has nothing more to say (kWait), or others should have their turn (kMore).
@@ -116,13 +124,23 @@ Connection::Turn Connection::serve() {
     const Turn turn = advance(budget);
     if (turn == Turn::kEnded) return turn;
     if (turn == Turn::kWait && !spin_for_more()) return turn;
-    if (turn == Turn::kMore && !budget.frame()) return turn;
+    if (turn == Turn::kMore && !budget.frame(reader_.header().body_bytes)) return turn;
   }
 }
 
+// Closed, and not only its sending half: until then the peer may write to what it reserved.
 bool Connection::peer_gone() const {
-  pollfd waits{stream_->fd(), POLLRDHUP, 0};
-  return ::poll(&waits, 1, 0) > 0;
+  pollfd waits{stream_->fd(), 0, 0};
+  return ::poll(&waits, 1, 0) > 0 && (waits.revents & POLLHUP) != 0;
+}
+
+Connection::Turn Connection::lost(Ending ending) {
+  if (!is_unix_ || peer_gone()) {
+    end(ending);
+  } else {
+    close(ending, ErrorCode::kIo, "the connection broke");
+  }
+  return state_.load() == State::kEnded ? Turn::kEnded : Turn::kWait;
 }
 
 Connection::Turn Connection::advance(Budget& budget) {
@@ -136,8 +154,8 @@ Connection::Turn Connection::advance(Budget& budget) {
     case Step::kSinkFull: return Turn::kMore;
     case Step::kWantRead:
     case Step::kWantWrite: return Turn::kWait;
-    case Step::kClosed: return end(Ending::kPeerClosed), Turn::kEnded;
-    case Step::kFailed: return end(Ending::kBroken), Turn::kEnded;
+    case Step::kClosed: return lost(Ending::kPeerClosed);
+    case Step::kFailed: return lost(Ending::kBroken);
     case Step::kOutOfStep: return out_of_step();
   }
   return Turn::kEnded;
@@ -176,6 +194,7 @@ Connection::Turn Connection::out_of_step() {
 
 Connection::Turn Connection::on_frame(Budget& budget) {
   const wire::FrameHeader header = reader_.header();
+  if (is_unix_) static_cast<void>(stream_->take_descriptors());  // nobody asked for any: closed
   frames_in_.fetch_add(1, std::memory_order_relaxed);
   if (state_.load() == State::kGreeting) return greet();
   const TimePoint arrived = Steady::now();
@@ -205,7 +224,7 @@ Connection::Turn Connection::on_payload() {
   Answer answer = incoming_->finish();
   incoming_.reset();
   count(incoming_type_, incoming_since_, answer);
-  return send(std::move(answer.frame)) ? Turn::kMore : (end(Ending::kBroken), Turn::kEnded);
+  return send(std::move(answer.frame)) ? Turn::kMore : lost(Ending::kBroken);
 }
 
 Connection::Turn Connection::greet() {
@@ -225,13 +244,20 @@ Connection::Turn Connection::greet() {
     key_id_ = std::move(outcome.key_id);
   }
   for (Outgoing& frame : outcome.frames) {
-    if (!send(std::move(frame))) return end(Ending::kBroken), Turn::kEnded;
+    if (!send(std::move(frame))) return lost(Ending::kBroken);
   }
   if (outcome.refused) {
     end(outcome.refused->code == ErrorCode::kDenied ? Ending::kDenied : Ending::kHandshake);
     return Turn::kEnded;
   }
   if (session_) {
+    // A reload may have withdrawn the token while it was being proved, and not have seen this session.
+    const std::string key_id = this->key_id();
+    const auto token = key_id.empty() ? std::nullopt : host_.doorkeeper.find_token(key_id);
+    if (!key_id.empty() && (!token || token->tenant.get() != &session_->tenant())) {
+      close(Ending::kDenied, ErrorCode::kDenied, "the token '" + key_id + "' is no longer valid");
+      return Turn::kEnded;
+    }
     reader_.set_max_body(wire::kMaxBody);
     greeter_.reset();
     state_.store(State::kOpen);
@@ -278,7 +304,7 @@ void Connection::carry_out(const wire::FrameHeader& header) {
   }
   if (answer.kind == Answer::Kind::kWouldWait) return carry_out_later(handler, std::move(request));
   count(header.type, arrived, answer);
-  if (answer.kind != Answer::Kind::kSilent && !send(std::move(answer.frame))) end(Ending::kBroken);
+  if (answer.kind != Answer::Kind::kSilent && !send(std::move(answer.frame))) lost(Ending::kBroken);
 }
 
 // The body has to be kept: the reader goes on.
@@ -289,19 +315,25 @@ void Connection::carry_out_later(Handler handler, Request request) {
   const TimePoint arrived = last_request_.load(std::memory_order_relaxed);
   waiting_.fetch_add(1);
   const auto task = [self = shared_from_this(), session = session_, kept, handler, request, arrived] {
-    Request again = request;
-    again.may_wait = true;
-    Answer answer = handler(*session, again);
-    self->count(request.header.type, arrived, answer);
-    if (answer.kind != Answer::Kind::kSilent && self->send(std::move(answer.frame))) self->arm();
+    if (self->state_.load() == State::kOpen) {  // else nobody waits for it any more
+      Request again = request;
+      again.may_wait = true;
+      Answer answer = handler(*session, again);
+      self->count(request.header.type, arrived, answer);
+      if (answer.kind == Answer::Kind::kSilent || self->send(std::move(answer.frame))) {
+        self->arm();
+      } else {
+        self->lost(Ending::kBroken);
+      }
+    }
     self->waiting_.fetch_sub(1);
   };
-  if (host_.waiting.submit(request.body.size(), task)) return;
+  if (waiting_.load() <= kMaxWaiting && host_.waiting.submit(request.body.size(), task)) return;
   waiting_.fetch_sub(1);
   request.refusal = Reason::kBusy;
   Answer answer = handler(*session_, request);
   count(request.header.type, arrived, answer);
-  if (!send(std::move(answer.frame))) end(Ending::kBroken);
+  if (!send(std::move(answer.frame))) lost(Ending::kBroken);
 }
 
 void Connection::count(wire::Type type, TimePoint arrived, const Answer& answer) {
@@ -328,7 +360,7 @@ bool Connection::flush() {
 
 bool Connection::flush_locked() {
   if (outbox_.empty()) return true;
-  const Flow flow = outbox_.flush(*stream_, host_.doorkeeper.lease_ttl());
+  const Flow flow = outbox_.flush(*stream_, host_.doorkeeper.lease_ttl(), kTurnBytes);
   sent_.store(outbox_.sent(), std::memory_order_relaxed);
   if (outbox_.empty()) drained_.fetch_add(1, std::memory_order_relaxed);
   sender_wants_read_ = flow == Flow::kWantRead;
@@ -347,7 +379,7 @@ void Connection::arm() {
 
 void Connection::arm_locked() {
   if (state_.load() == State::kEnded) return;
-  std::uint32_t events = EPOLLRDHUP;
+  std::uint32_t events = 0;  // a dismissed peer that goes, which is always reported
   if (state_.load() != State::kDismissed) {
     const bool full = outbox_.bytes() > kMaxReplies || outbox_.has_payload();
     // A peer that has closed its end only, and still reads, must not wake us over and over.
@@ -368,11 +400,12 @@ void Connection::close(Ending ending, ErrorCode code, const std::string& why) {
     builder.Finish(wire::CreateGoodbye(builder, static_cast<std::uint8_t>(code), text));
     outbox_.push(make_frame(wire::Type::kGoodbye, 0, builder));
     static_cast<void>(flush_locked());
-    const bool holds_memory = is_unix_ && session_ && session_->holdings().reservations > 0;
+    // First, so that no reservation is added between the look and the end.
+    if (session_) session_->keep_nothing_more();
+    const bool holds_memory = is_unix_ && session_ && session_->holdings().reservations > 0 && !peer_gone();
     if (holds_memory) {
       dismissed_ = why;
       outbox_ = Outbox();
-      session_->end_leases();
       state_.store(State::kDismissed);
       host_.metrics.endings[static_cast<std::size_t>(ending)].fetch_add(1, std::memory_order_relaxed);
       arm_locked();

@@ -56,6 +56,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void check(TimePoint now);
 
   [[nodiscard]] std::uint64_t id() const { return id_; }
+  /// Its session is not open yet.
+  [[nodiscard]] bool greeting() const { return state_.load() == State::kGreeting; }
+  /// Served, and in the middle of something or holding something.
+  [[nodiscard]] bool busy() const;
   [[nodiscard]] SessionView view(TimePoint now) const;
   /// The token the peer proved; "" for none.
   [[nodiscard]] std::string key_id() const;
@@ -87,6 +91,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   [[nodiscard]] bool paused();
   void arm();
   void arm_locked();
+  /// The stream is of no more use: ends, or dismisses where the peer lives and may write to what it reserved.
+  Turn lost(Ending ending);
   void end(Ending ending);
   void note_progress();
 
@@ -117,6 +123,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // What the housekeeper and the pages look at.
   std::atomic<bool> inside_{false};
+  std::atomic<bool> peer_owes_{false};  // bytes of a frame, for the one that waits
   std::atomic<std::uint64_t> received_{0};
   std::atomic<std::uint64_t> frames_in_{0};
   std::atomic<std::uint64_t> sent_{0};

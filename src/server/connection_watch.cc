@@ -32,21 +32,29 @@ void Connection::check(TimePoint now) {
   if (state == State::kGreeting && now - started_ > host_.options.handshake_timeout) {
     return close(Ending::kHandshake, ErrorCode::kDenied, "the handshake took too long");
   }
-  if (stalled(watch_in_, inside_.load(), received_.load(), frames_in_.load(), now)) {
+  if (stalled(watch_in_, peer_owes_.load(), received_.load(), frames_in_.load(), now)) {
     return close(Ending::kStalled, ErrorCode::kInvalid, "a frame made no progress for server.progress-timeout");
   }
   if (stalled(watch_out_, sending, sent_.load(), drained_.load(), now)) {
     return close(Ending::kStalled, ErrorCode::kInvalid, "replies were not read for server.progress-timeout");
   }
-  const bool at_rest = !inside_.load() && !sending && waiting_.load() == 0;
-  const auto held = session() ? session()->holdings() : Session::Holdings{};
-  if (host_.draining.load() && at_rest && held.leases == 0 && held.reservations == 0) {
+  const bool at_rest = !busy();
+  if (host_.draining.load() && at_rest) {
     return close(Ending::kDraining, ErrorCode::kInvalid, "the server is shutting down");
   }
   const auto idle = now - last_request_.load();
-  if (!is_unix_ && at_rest && held.leases == 0 && idle > host_.options.idle_timeout) {
+  if (!is_unix_ && at_rest && idle > host_.options.idle_timeout) {
     close(Ending::kIdle, ErrorCode::kInvalid, "no request for server.idle-timeout");
   }
+}
+
+bool Connection::busy() const {
+  if (state_.load() != State::kOpen) return false;
+  if (inside_.load() || unread_.load() || waiting_.load() > 0 || wakings_.load() > 0) return true;
+  const std::lock_guard lock(mutex_);
+  if (!outbox_.empty()) return true;
+  const Session::Holdings held = session_ ? session_->holdings() : Session::Holdings{};
+  return held.leases > 0 || held.reservations > 0;
 }
 
 std::shared_ptr<Session> Connection::session() const {

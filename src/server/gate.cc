@@ -98,6 +98,7 @@ Result<Gate> Gate::make(const ServerOptions& options) {
 
 std::string Gate::refusal(const PeerCredentials& peer) const {
   if (peer.uid == ::geteuid() || peer.uid == 0 || uids_.contains(peer.uid) || gids_.contains(peer.gid)) return "";
+  if (std::ranges::any_of(peer.groups, [this](gid_t group) { return gids_.contains(group); })) return "";
   return "user " + std::to_string(peer.uid) + " (group " + std::to_string(peer.gid) +
          ") may not use this socket: start the server with --allow-uid=" + std::to_string(peer.uid) +
          " or --allow-gid=" + std::to_string(peer.gid);

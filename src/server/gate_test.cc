@@ -61,17 +61,18 @@ TEST(Gate, OnlyAllowedUsersComeIn) {
   const auto closed = Gate::make(options);
   ASSERT_TRUE(closed);
   EXPECT_EQ(closed->socket_mode(), 0600U);
-  EXPECT_EQ(closed->refusal({1, ::geteuid(), 1}), "");
-  EXPECT_EQ(closed->refusal({1, 0, 0}), "");
-  EXPECT_THAT(closed->refusal({1, 4242, 4343}), HasSubstr("--allow-uid=4242"));
+  EXPECT_EQ(closed->refusal({1, ::geteuid(), 1, {}}), "");
+  EXPECT_EQ(closed->refusal({1, 0, 0, {}}), "");
+  EXPECT_THAT(closed->refusal({1, 4242, 4343, {7}}), HasSubstr("--allow-uid=4242"));
   options.allow_uids = "7,4242";
   options.allow_gids = "4343";
   const auto open = Gate::make(options);
   ASSERT_TRUE(open);
   EXPECT_EQ(open->socket_mode(), 0666U);
-  EXPECT_EQ(open->refusal({1, 4242, 1}), "");
-  EXPECT_EQ(open->refusal({1, 9999, 4343}), "");
-  EXPECT_NE(open->refusal({1, 9999, 1}), "");
+  EXPECT_EQ(open->refusal({1, 4242, 1, {}}), "");
+  EXPECT_EQ(open->refusal({1, 9999, 4343, {}}), "");
+  EXPECT_EQ(open->refusal({1, 9999, 1, {5, 4343}}), "") << "a member of the group";
+  EXPECT_NE(open->refusal({1, 9999, 1, {5}}), "");
   options.allow_uids = "me";
   EXPECT_THAT(error_of(options), HasSubstr("allow.uids"));
 }

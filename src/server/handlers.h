@@ -35,8 +35,14 @@ struct ResolvedChains {
   std::vector<Chain> chains;
 };
 using WireChains = flatbuffers::Vector<flatbuffers::Offset<wire::Chain>>;
-/// kInvalid for handles and rules that nobody knows, and where check_chains fails.
-[[nodiscard]] Result<ResolvedChains> resolve(const Session& session, const WireChains* chains);
+/// kInvalid for handles and rules that nobody knows, where check_chains fails, and when the chains are longer than the
+/// body of `body_bytes` they came in: FlatBuffers lets a million of them share one vector of keys.
+[[nodiscard]] Result<ResolvedChains> resolve(const Session& session, const WireChains* chains, std::size_t body_bytes);
+/// Until when this thread may wait: not at all, unless the request may. A block can leave memory between
+/// Engine::answers_at_once and the call.
+[[nodiscard]] Deadline deadline_of(const Request& request);
+/// Whether the answer is short only because this thread may not wait.
+[[nodiscard]] bool would_wait(const Request& request, const Match& match);
 /// kInvalid unless every chain has the blocks [from, from + count).
 [[nodiscard]] Result<void> check_range(std::span<const Chain> chains, std::uint64_t from, std::uint64_t count);
 /// Only blocks [from, from + count) of each, with rules that count from there.

@@ -1,5 +1,7 @@
 // Peers that make mistakes, or mean harm: what each is told, and that nobody else notices.
 
+#include <sys/socket.h>
+
 #include <fstream>
 
 #include "testing/server_fixture.h"
@@ -297,6 +299,87 @@ TEST_F(PeersTest, IdleNetworkConnectionsAreClosedAndUnixOnesAreNot) {
   ASSERT_TRUE(remote.open() && local.open());
   ASSERT_TRUE(Daemon::eventually([&] { return daemon.server->sessions().size() == 1; }));
   EXPECT_NE(local.match(local.open_namespace(ns), keys), nullptr) << local.error.message;
+}
+
+TEST_F(PeersTest, APutCutOffInTheMiddleGivesItsMemoryBack) {
+  daemon.start();
+  auto stream = daemon.connect(false);
+  Stream& raw = *stream;
+  Caller writer(std::move(stream));
+  ASSERT_TRUE(writer.open());
+  const std::uint32_t handle = writer.open_namespace(ns);
+  flatbuffers::FlatBufferBuilder builder;
+  const std::vector list{wire::to_wire(builder, handle, {}, keys)};
+  const auto chains = builder.CreateVector(list);
+  const auto sums = builder.CreateVector(std::vector<std::uint64_t>(keys.size()));
+  builder.Finish(wire::CreatePut(builder, chains, 0, keys.size(), sums));
+  const Bytes body = wire::body_of(builder);
+  const auto header = wire::encode_header(
+      {.type = wire::Type::kPut, .request = 99, .payload_bytes = keys.size() * ns.block_bytes()}, body);
+  std::string said(reinterpret_cast<const char*>(header.data()), header.size());
+  said.append(reinterpret_cast<const char*>(body.data()), body.size());
+  ASSERT_EQ(testing::send(raw, said + std::string(1000, 'x')), Flow::kMoved);
+  const auto reserved = [&] { return daemon.server->tenants()[0].reserved_bytes; };
+  ASSERT_TRUE(Daemon::eventually([&] { return reserved() == keys.size() * ns.block_bytes(); }));
+  writer.hang_up();
+  EXPECT_TRUE(Daemon::eventually([&] { return daemon.server->sessions().empty() && reserved() == 0; }));
+  Caller after(daemon.connect(false));
+  ASSERT_TRUE(after.open());
+  EXPECT_EQ(after.match(after.open_namespace(ns), keys)->blocks(), 0U);
+}
+
+// Whoever has closed only its sending half may still write to what it reserved.
+TEST_F(PeersTest, HalfAGoodbyeIsNoReasonToGiveReservedMemoryToOthers) {
+  daemon.start();
+  auto stream = daemon.connect(true);
+  const int socket = stream->fd();
+  Caller writer(std::move(stream));
+  ASSERT_TRUE(writer.open());
+  const auto* reserved = writer.reserve(writer.open_namespace(ns), keys);
+  ASSERT_NE(reserved, nullptr);
+  ASSERT_EQ(::shutdown(socket, SHUT_WR), 0);
+  ASSERT_TRUE(Daemon::eventually([&] {
+    const auto sessions = daemon.server->sessions();
+    return sessions.size() == 1 && sessions[0].state.starts_with("dismissed");
+  }));
+  EXPECT_EQ(daemon.server->tenants()[0].reserved_bytes, keys.size() * ns.block_bytes());
+  writer.hang_up();
+  EXPECT_TRUE(Daemon::eventually([&] { return daemon.server->tenants()[0].reserved_bytes == 0; }));
+}
+
+// FlatBuffers lets many entries share one text or one vector of keys: small to send, huge to write out.
+TEST_F(PeersTest, BodiesThatAreLargerInsideThanOutsideAreRefused) {
+  daemon.start();
+  Caller caller(daemon.connect(false));
+  ASSERT_TRUE(caller.open());
+  const std::uint32_t handle = caller.open_namespace(ns);
+  const auto* opened = caller.ask<wire::NamespaceOpened>(wire::Type::kOpenNamespace, [&](auto& builder) {
+    const auto text = builder.CreateString(std::string(100'000, 'v'));
+    const std::vector pairs(150, wire::CreatePair(builder, text, text));
+    const auto extras = builder.CreateVector(pairs);
+    wire::OpenNamespaceBuilder message(builder);
+    message.add_extras(extras);
+    return message.Finish();
+  });
+  EXPECT_EQ(opened, nullptr);
+  EXPECT_THAT(caller.error.message, HasSubstr("longer than the body"));
+  const auto many = make_keys(1, 5000);
+  const auto* matched = caller.ask<wire::Matched>(wire::Type::kMatch, [&](auto& builder) {
+    const std::vector chains(100, wire::to_wire(builder, handle, {}, many));
+    return wire::CreateChains(builder, builder.CreateVector(chains));
+  });
+  EXPECT_EQ(matched, nullptr);
+  EXPECT_THAT(caller.error.message, HasSubstr("share their keys"));
+  EXPECT_NE(caller.match(handle, keys), nullptr) << caller.error.message;
+}
+
+TEST_F(PeersTest, SilentStrangersGiveWayWhenTheHouseIsFull) {
+  daemon.options.max_connections = 3;
+  daemon.start();
+  std::vector<std::unique_ptr<Stream>> silent;
+  for (int i = 0; i < 3; ++i) silent.push_back(daemon.connect(false));
+  ASSERT_TRUE(Daemon::eventually([&] { return daemon.server->sessions().size() == 3; }));
+  expect_service();
 }
 
 }  // namespace

@@ -53,6 +53,7 @@ std::string url_of(const AdminServer& admin, const ServerOptions& options) {
 }
 
 void reload(Server& server, const ServeInputs& inputs, const ServiceManager& manager) {
+  if (inputs.server.auth_file.empty()) return inputs.report("no auth.file is set: there is nothing to read again");
   manager.reloading();
   const auto done = server.reload();
   inputs.report(done ? "auth.file was read again" : "auth.file stays as it was: " + done.error().message);

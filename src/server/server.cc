@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/options_values.h"
 #include "engine/make_engine.h"
+#include "memory/arena.h"
 
 namespace reprise {
 namespace {
@@ -93,6 +95,12 @@ Result<void> Server::reload() {
     tenants = tenants_;
   }
   std::map<std::string, Token> tokens;
+  std::uint64_t capacity = cache_options_.l1_capacity;
+  for (const TenantSpec& spec : *specs) capacity += spec.capacity;
+  if (capacity > Arena::usable_memory()) {
+    return fail(ErrorCode::kConfig, "auth.file: its tenants and l1.capacity take " + size_text(capacity) +
+                                        " together; this machine has " + size_text(Arena::usable_memory()));
+  }
   for (const TenantSpec& spec : *specs) {
     auto& tenant = tenants[spec.name];
     if (!tenant) {
@@ -100,13 +108,13 @@ Result<void> Server::reload() {
       if (!made) return std::unexpected(made.error());
       tenant = std::move(*made);
     }
-    tenant->set_rate(spec.operations_per_second);
     if (!tenant->is_built_as(spec)) {
       log::warn("auth.file: tenant '" + spec.name +
                 "' keeps its capacity, salt and l2-url until the server is restarted");
     }
     for (const wire::Credential& each : spec.tokens) tokens[each.key_id] = {each.secret, tenant};
   }
+  for (const TenantSpec& spec : *specs) tenants.at(spec.name)->set_rate(spec.operations_per_second);
   std::map<std::string, Token> before;
   {
     const std::lock_guard lock(tenants_mutex_);
@@ -118,7 +126,8 @@ Result<void> Server::reload() {
     if (key_id.empty()) continue;
     const auto now = tokens.find(key_id);
     const auto then = before.find(key_id);
-    if (now == tokens.end() || then == before.end() || now->second.secret != then->second.secret) {
+    if (now == tokens.end() || then == before.end() || now->second.secret != then->second.secret ||
+        now->second.tenant != then->second.tenant) {
       connection->close(Ending::kDenied, ErrorCode::kDenied, "the token '" + key_id + "' is no longer valid");
     }
   }
@@ -233,12 +242,19 @@ void Server::accept_one(FileDescriptor socket, bool is_unix) {
   }
   const std::uint64_t id = next_id_.fetch_add(1, std::memory_order_relaxed);
   auto connection = std::make_shared<Connection>(*host_, id, std::move(stream), is_unix, std::move(refusal));
+  std::shared_ptr<Connection> gives_way;
   bool full = false;
   {
     const std::lock_guard lock(connections_mutex_);
     full = connections_.size() >= options_.max_connections;
+    // Strangers who say nothing must not keep others out: the one that has been greeting for longest goes.
+    for (const auto& [number, each] : connections_) {
+      if (full && each->greeting() && (!gives_way || number < gives_way->id())) gives_way = each;
+    }
+    full = full && !gives_way;
     if (!full) connections_.emplace(id, connection);
   }
+  if (gives_way) gives_way->close(Ending::kFull, ErrorCode::kInvalid, "others are waiting for this connection's place");
   if (full) {
     return connection->close(
         Ending::kFull, ErrorCode::kInvalid,
@@ -263,13 +279,11 @@ void Server::housekeep() {
 bool Server::drain() {
   draining_.store(true);
   const Deadline deadline = Deadline::after(options_.drain_timeout);
+  // The last third is for what is on its way to L2.
+  const Deadline for_sessions = Deadline::after(options_.drain_timeout * 2 / 3);
   bool empty = false;
-  while (!empty && !deadline.passed(Steady::now())) {
-    const auto open = connections();
-    empty = std::ranges::none_of(open, [](const auto& each) {
-      const auto session = each->session();
-      return session && (session->holdings().leases > 0 || session->holdings().reservations > 0);
-    });
+  while (!empty && !for_sessions.passed(Steady::now())) {
+    empty = std::ranges::none_of(connections(), [](const auto& each) { return each->busy(); });
     if (!empty) std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   bool flushed = true;

@@ -87,7 +87,7 @@ bool Session::holds(const std::byte* block) const {
   });
 }
 
-void Session::end_leases() {
+void Session::keep_nothing_more() {
   std::unordered_map<std::uint64_t, Lease> leases;
   const std::lock_guard lock(mutex_);
   ending_ = true;
@@ -95,7 +95,7 @@ void Session::end_leases() {
 }
 
 void Session::end() {
-  end_leases();
+  keep_nothing_more();
   std::unordered_map<std::uint64_t, Held> reservations;
   const std::lock_guard lock(mutex_);
   reservations.swap(reservations_);

@@ -60,8 +60,9 @@ class Session {
   /// Whether one of its leases holds the block.
   [[nodiscard]] bool holds(const std::byte* block) const;
 
-  /// Gives every lease back, now and later. Reserved memory stays reserved: the peer may still write to it.
-  void end_leases();
+  /// Gives every lease back, and refuses to keep anything from now on. Reserved memory stays reserved: the peer may
+  /// still write to it.
+  void keep_nothing_more();
   /// Gives everything back, now and later. REQUIRES: the peer cannot write any more.
   void end();
 

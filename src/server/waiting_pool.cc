@@ -10,9 +10,11 @@ WaitingPool::WaitingPool(std::size_t threads) {
 }
 
 WaitingPool::~WaitingPool() {
+  std::deque<Task> dropped;  // goes after the lock: tasks hold connections
   {
     const std::lock_guard lock(mutex_);
     closing_ = true;
+    dropped.swap(tasks_);
   }
   wake_.notify_all();
   for (std::thread& thread : threads_) thread.join();

@@ -1,7 +1,7 @@
 // Threads for requests that wait for L2, so that those which need not wait never queue behind them.
 //
-// Thread-safe. Bounded in tasks and in the bytes they keep; what does not fit is refused at once. The destructor runs
-// what is queued, and waits: tasks keep their own deadlines.
+// Thread-safe. Bounded in tasks and in the bytes they keep; what does not fit is refused at once. The destructor drops
+// what is queued, and waits for what runs: tasks keep their own deadlines.
 #pragma once
 
 #include <condition_variable>

@@ -21,6 +21,8 @@ namespace reprise {
 
 namespace {
 
+constexpr std::size_t kMaxGroups = 1024;
+
 constexpr int kBacklog = 1024;
 constexpr int kSocketFlags = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
 
@@ -171,7 +173,14 @@ Result<PeerCredentials> peer_credentials(int unix_socket) {
   }
   // Sockets of other families answer, with nobody.
   if (who.uid == static_cast<uid_t>(-1)) return fail(ErrorCode::kInvalid, "only Unix sockets know their peer");
-  return PeerCredentials{who.pid, who.uid, who.gid};
+  PeerCredentials peer{who.pid, who.uid, who.gid, {}};
+  std::array<gid_t, kMaxGroups> groups{};
+  size = sizeof(groups);
+  // Somebody in more groups than that is known by the first one alone.
+  if (::getsockopt(unix_socket, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size) == 0) {
+    peer.groups.assign(groups.begin(), groups.begin() + size / sizeof(gid_t));
+  }
+  return peer;
 }
 
 }  // namespace reprise

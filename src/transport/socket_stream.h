@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/file_descriptor.h"
 #include "transport/stream.h"
@@ -47,6 +48,7 @@ struct PeerCredentials {
   pid_t pid = 0;  ///< 0 when it lives in another pid namespace.
   uid_t uid = 0;
   gid_t gid = 0;
+  std::vector<gid_t> groups;  ///< Supplementary ones, as of when it connected.
 };
 [[nodiscard]] Result<PeerCredentials> peer_credentials(int unix_socket);
 

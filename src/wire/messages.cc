@@ -33,6 +33,18 @@ ErrorCode error_of(std::uint8_t number) {
                                                                    : ErrorCode::kInternal;
 }
 
+bool fits(const OpenNamespace& message, std::size_t body_bytes) {
+  std::size_t total = 0;
+  const auto add = [&](const flatbuffers::String* text) { total += text != nullptr ? text->size() : 0; };
+  for (const auto* text : {message.model(), message.revision(), message.dtype(), message.layout(), message.salt()}) {
+    add(text);
+  }
+  if (message.extras() != nullptr) {
+    for (const Pair* pair : *message.extras()) add(pair->name()), add(pair->value());
+  }
+  return total <= body_bytes;
+}
+
 NamespaceSpec spec_of(const OpenNamespace& message) {
   NamespaceSpec spec;
   spec.model = text_of(message.model());

@@ -89,6 +89,9 @@ template <typename T>
 [[nodiscard]] Reason reason_of(std::uint8_t number);
 [[nodiscard]] ErrorCode error_of(std::uint8_t number);
 
+/// Whether the message's texts, written out, are no longer than the body they came in: FlatBuffers lets thousands of
+/// entries share one text, and spec_of copies each.
+[[nodiscard]] bool fits(const OpenNamespace& message, std::size_t body_bytes);
 [[nodiscard]] NamespaceSpec spec_of(const OpenNamespace& message);
 [[nodiscard]] flatbuffers::Offset<OpenNamespace> to_wire(flatbuffers::FlatBufferBuilder& builder,
                                                          const NamespaceSpec& spec);

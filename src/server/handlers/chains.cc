@@ -11,8 +11,9 @@ constexpr std::uint32_t kNowhere = 0xFFFFFFFF;  // no chain has a block there
 
 }  // namespace
 
-Result<ResolvedChains> resolve(const Session& session, const WireChains* chains) {
+Result<ResolvedChains> resolve(const Session& session, const WireChains* chains, std::size_t body_bytes) {
   ResolvedChains out;
+  std::size_t keys = 0;
   if (chains != nullptr) {
     out.namespaces.reserve(chains->size());
     out.chains.reserve(chains->size());
@@ -28,6 +29,8 @@ Result<ResolvedChains> resolve(const Session& session, const WireChains* chains)
                     "match rule " + std::to_string(static_cast<int>(each->rule())) + " is none that this server knows");
       }
       out.chains.emplace_back(*ns, wire::keys_of(*each), rule);
+      keys += out.chains.back().size();
+      if (keys > body_bytes / sizeof(BlockKey)) return fail(ErrorCode::kInvalid, "chains that share their keys");
       out.namespaces.push_back(std::move(ns));
     }
   }
@@ -55,6 +58,14 @@ void cut(std::vector<Chain>& chains, std::size_t from, std::size_t count) {
   }
 }
 
+Deadline deadline_of(const Request& request) {
+  return request.may_wait ? request.deadline : Deadline::now();
+}
+
+bool would_wait(const Request& request, const Match& match) {
+  return !request.may_wait && match.reason == Reason::kTimeout;
+}
+
 flatbuffers::Offset<wire::Matched> to_wire(flatbuffers::FlatBufferBuilder& builder, const Match& match) {
   return wire::CreateMatched(builder, match.blocks, match.from_l1, match.from_l2,
                              static_cast<std::uint8_t>(match.reason));
@@ -67,7 +78,7 @@ template <typename Ask>
 Answer answer_match(Session& session, const Request& request, const Ask& ask) {
   const auto* message = wire::read_body<wire::Chains>(request.body);
   if (message == nullptr) return malformed(request);
-  const auto resolved = resolve(session, message->chains());
+  const auto resolved = resolve(session, message->chains(), request.body.size());
   if (!resolved) return failed(request.header.request, resolved.error());
   Match match{.reason = request.refusal};
   if (request.refusal == Reason::kNone) {
@@ -76,6 +87,7 @@ Answer answer_match(Session& session, const Request& request, const Ask& ask) {
     }
     const Result<Match> found = ask(std::span<const Chain>(resolved->chains));
     if (!found) return failed(request.header.request, found.error());
+    if (would_wait(request, *found)) return {.kind = Answer::Kind::kWouldWait, .frame = {}};
     match = *found;
   }
   flatbuffers::FlatBufferBuilder builder;
@@ -85,20 +97,21 @@ Answer answer_match(Session& session, const Request& request, const Ask& ask) {
 }  // namespace
 
 Answer handle_match(Session& session, const Request& request) {
-  return answer_match(session, request,
-                      [&](std::span<const Chain> chains) { return session.engine().match(chains, request.deadline); });
+  return answer_match(session, request, [&](std::span<const Chain> chains) {
+    return session.engine().match(chains, deadline_of(request));
+  });
 }
 
 Answer handle_prefetch(Session& session, const Request& request) {
   return answer_match(session, request, [&](std::span<const Chain> chains) {
-    return session.engine().prefetch(chains, request.deadline);
+    return session.engine().prefetch(chains, deadline_of(request));
   });
 }
 
 Answer handle_erase(Session& session, const Request& request) {
   const auto* message = wire::read_body<wire::Chains>(request.body);
   if (message == nullptr) return malformed(request);
-  const auto resolved = resolve(session, message->chains());
+  const auto resolved = resolve(session, message->chains(), request.body.size());
   if (!resolved) return failed(request.header.request, resolved.error());
   std::size_t erased = 0;
   if (request.refusal == Reason::kNone) {

@@ -56,15 +56,16 @@ Answer answer_lease(Session& session, const Request& request, Match match, Lease
 Answer handle_acquire(Session& session, const Request& request) {
   const auto* message = wire::read_body<wire::Chains>(request.body);
   if (message == nullptr) return malformed(request);
-  const auto resolved = resolve(session, message->chains());
+  const auto resolved = resolve(session, message->chains(), request.body.size());
   if (!resolved) return failed(request.header.request, resolved.error());
   if (request.refusal != Reason::kNone) return answer_lease(session, request, {.reason = request.refusal}, {});
   Engine& engine = session.engine();
   if (!request.may_wait && !engine.answers_at_once(resolved->chains)) {
     return {.kind = Answer::Kind::kWouldWait, .frame = {}};
   }
-  auto acquired = engine.acquire(resolved->chains, request.deadline);
+  auto acquired = engine.acquire(resolved->chains, deadline_of(request));
   if (!acquired) return failed(request.header.request, acquired.error());
+  if (would_wait(request, acquired->match)) return {.kind = Answer::Kind::kWouldWait, .frame = {}};
   return answer_lease(session, request, acquired->match, std::move(acquired->lease));
 }
 

@@ -39,7 +39,7 @@ Result<void> check_payload(std::span<const Chain> chains, std::uint64_t count) {
 Answer handle_get(Session& session, const Request& request) {
   const auto* message = wire::read_body<wire::Get>(request.body);
   if (message == nullptr) return malformed(request);
-  auto resolved = resolve(session, message->chains());
+  auto resolved = resolve(session, message->chains(), request.body.size());
   if (!resolved) return failed(request.header.request, resolved.error());
   Result<void> ok = check_range(resolved->chains, message->from(), message->count());
   if (ok) ok = check_payload(resolved->chains, message->count());
@@ -50,8 +50,9 @@ Answer handle_get(Session& session, const Request& request) {
   if (!request.may_wait && !engine.answers_at_once(resolved->chains)) {
     return {.kind = Answer::Kind::kWouldWait, .frame = {}};
   }
-  auto acquired = engine.acquire(resolved->chains, request.deadline);
+  auto acquired = engine.acquire(resolved->chains, deadline_of(request));
   if (!acquired) return failed(request.header.request, acquired.error());
+  if (would_wait(request, acquired->match)) return {.kind = Answer::Kind::kWouldWait, .frame = {}};
   if (acquired->lease.empty()) return empty_get(request, acquired->match);
   const std::vector<std::uint64_t> sums = engine.checksums(acquired->lease);
   if (sums.size() != acquired->lease.size()) return empty_get(request, {.reason = Reason::kExpired});
@@ -100,6 +101,7 @@ class IncomingPut final : public IncomingPayload {
     for (const Chain& chain : chains) {
       auto reservation = session_.engine().reserve_range(chain, from, from + count, deadline);
       if (!reservation) return std::unexpected(reservation.error());
+      const std::uint64_t counted = reserved_;
       for (const PlaceInside& place : session_.engine().inside(*reservation).places) {
         Block& block = blocks_.emplace_back();
         block.kind = place.kind;
@@ -111,8 +113,8 @@ class IncomingPut final : public IncomingPayload {
       }
       reservations_.push_back(std::move(*reservation));
       per_chain_ = count;
+      session_.tenant().reserved_bytes.fetch_add(reserved_ - counted, std::memory_order_relaxed);
     }
-    session_.tenant().reserved_bytes.fetch_add(reserved_, std::memory_order_relaxed);
     return {};
   }
 
@@ -222,7 +224,7 @@ std::unique_ptr<IncomingPayload> skip_payload(Answer answer) {
 std::unique_ptr<IncomingPayload> begin_put(Session& session, const Request& request) {
   const auto* message = wire::read_body<wire::Put>(request.body);
   if (message == nullptr) return skip_payload(malformed(request));
-  const auto resolved = resolve(session, message->chains());
+  const auto resolved = resolve(session, message->chains(), request.body.size());
   if (!resolved) return skip_payload(failed(request.header.request, resolved.error()));
   const std::span<const Chain> chains = resolved->chains;
   const std::uint64_t count = message->count();

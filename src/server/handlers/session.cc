@@ -8,7 +8,7 @@ namespace reprise {
 namespace {
 
 // A flush without a deadline of its own ends here: it holds one of few threads.
-constexpr std::chrono::seconds kLongestFlush{60};
+constexpr std::chrono::seconds kLongestFlush{10};
 
 }  // namespace
 
@@ -20,6 +20,9 @@ Answer handle_ping(Session& /*session*/, const Request& request) {
 Answer handle_open_namespace(Session& session, const Request& request) {
   const auto* message = wire::read_body<wire::OpenNamespace>(request.body);
   if (message == nullptr) return malformed(request);
+  if (!wire::fits(*message, request.body.size())) {
+    return failed(request, ErrorCode::kInvalid, "a namespace longer than the body it came in");
+  }
   const auto opened = session.open_namespace(wire::spec_of(*message));
   if (!opened) return failed(request.header.request, opened.error());
   flatbuffers::FlatBufferBuilder builder;
