@@ -56,8 +56,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void check(TimePoint now);
 
   [[nodiscard]] std::uint64_t id() const { return id_; }
-  /// Its session is not open yet.
-  [[nodiscard]] bool greeting() const { return state_.load() == State::kGreeting; }
+  /// Since when its session is not open yet; TimePoint::max() once it is.
+  [[nodiscard]] TimePoint greeting_since() const {
+    return state_.load() == State::kGreeting ? started_ : TimePoint::max();
+  }
   /// Served, and in the middle of something or holding something.
   [[nodiscard]] bool busy() const;
   [[nodiscard]] SessionView view(TimePoint now) const;

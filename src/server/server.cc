@@ -248,8 +248,11 @@ void Server::accept_one(FileDescriptor socket, bool is_unix) {
     const std::lock_guard lock(connections_mutex_);
     full = connections_.size() >= options_.max_connections;
     // Strangers who say nothing must not keep others out: the one that has been greeting for longest goes.
+    TimePoint longest = Steady::now() - options_.handshake_timeout / 8;
     for (const auto& [number, each] : connections_) {
-      if (full && each->greeting() && (!gives_way || number < gives_way->id())) gives_way = each;
+      if (!full || each->greeting_since() >= longest) continue;
+      longest = each->greeting_since();
+      gives_way = each;
     }
     full = full && !gives_way;
     if (!full) connections_.emplace(id, connection);
