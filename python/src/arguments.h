@@ -12,7 +12,8 @@
 
 namespace reprise::python {
 
-/// Seconds from now; None is never, 0 or less has passed already. Throws ValueError for what is not a number of seconds.
+/// Seconds from now; None is never, 0 or less has passed already. Throws ValueError for what is not a number of
+/// seconds.
 [[nodiscard]] Deadline deadline_of(std::optional<double> seconds);
 
 /// Token ids from a sequence of ints, or from a contiguous buffer of 32- or 64-bit integers (array, numpy, torch).

@@ -7,9 +7,13 @@ namespace nb = nanobind;
 namespace reprise::python {
 namespace {
 
-[[noreturn]] void raise_value_error(const std::string& message) { throw nb::value_error(message.c_str()); }
+[[noreturn]] void raise_value_error(const std::string& message) {
+  throw nb::value_error(message.c_str());
+}
 
-std::string type_text(nb::handle object) { return nb::type_name(object.type()).c_str(); }
+std::string type_text(nb::handle object) {
+  return nb::type_name(object.type()).c_str();
+}
 
 }  // namespace
 
@@ -85,9 +89,9 @@ HeldBlocks::HeldBlocks(nb::handle object, std::uint64_t block_bytes, bool writab
     return;
   }
   if (PySequence_Check(object.ptr()) == 0) {
-    throw nb::type_error((std::string(name) + ": expected a sequence of buffers, or one buffer, not '" +
-                          type_text(object) + "'")
-                             .c_str());
+    throw nb::type_error(
+        (std::string(name) + ": expected a sequence of buffers, or one buffer, not '" + type_text(object) + "'")
+            .c_str());
   }
   std::size_t index = 0;
   for (nb::handle item : nb::borrow<nb::object>(object)) {

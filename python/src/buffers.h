@@ -1,4 +1,5 @@
-// Blocks in and out of Python objects: the buffer protocol first, else DLPack in the memory of the CPU. Nothing is copied.
+// Blocks in and out of Python objects: the buffer protocol first, else DLPack in the memory of the CPU. Nothing is
+// copied.
 //
 // Everything here needs the GIL; the spans may be used without it while the object that holds them lives.
 #pragma once

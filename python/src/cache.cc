@@ -144,12 +144,14 @@ void bind_reads(nb::class_<PyCache>& cache) {
            nb::sig("def acquire(self, chains: " CHAINS ", *, " TIMEOUT ") -> Lease"),
            "Leases the common run in place; lease.match says how long it is. Of several chains, the lease holds the "
            "needed blocks of the first, then those of the second, and so on.")
-      .def("attach", &attach, "token"_a, "Joins a lease another process holds. DeniedError for a token that is unknown.")
-      .def("get", &get, "chains"_a, "out"_a, nb::kw_only(), "start"_a = 0, "timeout"_a.none() = nb::none(),
-           nb::sig("def get(self, chains: " CHAINS ", out: Buffer | Sequence[Buffer], *, start: int = 0, " TIMEOUT
-                   ") -> Match"),
-           "Copies blocks [start, start + k) of each chain into `out`: k writable buffers per chain, chain after chain, "
-           "each of block_bytes, or one buffer of whole blocks. The answer counts from `start`.")
+      .def("attach", &attach, "token"_a,
+           "Joins a lease another process holds. DeniedError for a token that is unknown.")
+      .def(
+          "get", &get, "chains"_a, "out"_a, nb::kw_only(), "start"_a = 0, "timeout"_a.none() = nb::none(),
+          nb::sig("def get(self, chains: " CHAINS ", out: Buffer | Sequence[Buffer], *, start: int = 0, " TIMEOUT
+                  ") -> Match"),
+          "Copies blocks [start, start + k) of each chain into `out`: k writable buffers per chain, chain after chain, "
+          "each of block_bytes, or one buffer of whole blocks. The answer counts from `start`.")
       .def("prefetch", &prefetch, "chains"_a, nb::kw_only(), "timeout"_a.none() = nb::none(),
            nb::sig("def prefetch(self, chains: " CHAINS ", *, " TIMEOUT ") -> Match"),
            "Starts bringing the run up from L2; answers how much is there or on its way.");
@@ -187,9 +189,11 @@ void bind_cache(nb::module_& m) {
                   "ConfigError for what cannot work.")
       .def("close", &PyCache::close, "Closes it. Leases and views that live keep its memory until they are gone.")
       .def_prop_ro("closed", &PyCache::closed)
-      .def("__enter__", [](nb::object self) { return self; }, nb::sig("def __enter__(self) -> Cache"))
-      .def("__exit__", [](PyCache& self, const nb::args&) { self.close(); },
-           nb::sig("def __exit__(self, *exc: object) -> None"))
+      .def(
+          "__enter__", [](nb::object self) { return self; }, nb::sig("def __enter__(self) -> Cache"))
+      .def(
+          "__exit__", [](PyCache& self, const nb::args&) { self.close(); },
+          nb::sig("def __exit__(self, *exc: object) -> None"))
       .def("stats", &stats, "What was counted since the cache was opened.");
   bind_reads(cache);
   bind_writes(cache);

@@ -4,6 +4,7 @@
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 
+#include <new>
 #include <string>
 
 #include "arguments.h"
@@ -30,8 +31,8 @@ MatchRule last(std::uint32_t window) {
   return MatchRule::last(window);
 }
 
-OwnedChain from_keys(std::shared_ptr<Namespace> ns, nb::handle keys, const std::optional<MatchRule>& rule) {
-  return {std::move(ns), keys_of(keys), rule.value_or(MatchRule::prefix())};
+void construct(OwnedChain* self, std::shared_ptr<Namespace> ns, nb::handle keys, const std::optional<MatchRule>& rule) {
+  new (self) OwnedChain{std::move(ns), keys_of(keys), rule.value_or(MatchRule::prefix())};
 }
 
 OwnedChain from_tokens(std::shared_ptr<Namespace> ns, nb::handle tokens, const std::optional<MatchRule>& rule,
@@ -46,7 +47,8 @@ void bind_rule(nb::module_& m) {
       .def_static("prefix", &MatchRule::prefix, "All of [0, n): full attention. The default.")
       .def_static("last", &last, "window"_a, "Only the last `window` blocks before n: sliding-window attention.")
       .def_static("exact", &MatchRule::exact, "position"_a, "Only the block at `position`: snapshots of a state.")
-      .def("__eq__", [](const MatchRule& a, const MatchRule& b) { return a == b; }, nb::is_operator())
+      .def(
+          "__eq__", [](const MatchRule& a, const MatchRule& b) { return a == b; }, nb::is_operator())
       .def("__hash__", [](const MatchRule& r) { return static_cast<std::size_t>(r.kind) * 0x100000001ULL + r.arg; })
       .def("__repr__", &text_of);
 }
@@ -77,21 +79,25 @@ ChainList chains_of(nb::handle argument) {
 void bind_chains(nb::module_& m) {
   bind_rule(m);
   nb::class_<OwnedChain>(m, "Chain", "The blocks of one prompt, in order. Immutable.")
-      .def(nb::new_(&from_keys), "ns"_a, "keys"_a, nb::kw_only(), "rule"_a.none() = nb::none(),
-           nb::sig("def __init__(self, ns: Namespace, keys: Sequence[bytes] | Buffer, *, rule: MatchRule | None = None) "
-                   "-> None"))
+      .def(
+          "__init__", &construct, "ns"_a, "keys"_a, nb::kw_only(), "rule"_a.none() = nb::none(),
+          nb::sig("def __init__(self, ns: Namespace, keys: Sequence[bytes] | Buffer, *, rule: MatchRule | None = None) "
+                  "-> None"))
       .def_static("from_tokens", &from_tokens, "ns"_a, "tokens"_a, nb::kw_only(), "rule"_a.none() = nb::none(),
                   "scheme"_a = KeyScheme::kSha256,
                   nb::sig("def from_tokens(ns: Namespace, tokens: Sequence[int] | Buffer, *, "
                           "rule: MatchRule | None = None, scheme: KeyScheme = KeyScheme.SHA256) -> Chain"),
                   "The complete blocks of a prompt; a last, incomplete one is left out.")
-      .def_prop_ro("ns", [](const OwnedChain& c) { return std::const_pointer_cast<Namespace>(c.ns); },
-                   nb::sig("def ns(self) -> Namespace"))
+      .def_prop_ro(
+          "ns", [](const OwnedChain& c) { return std::const_pointer_cast<Namespace>(c.ns); },
+          nb::sig("def ns(self) -> Namespace"))
       .def_prop_ro("rule", [](const OwnedChain& c) { return c.rule; })
-      .def_prop_ro("keys", [](const OwnedChain& c) { return list_of(c.keys); }, nb::sig("def keys(self) -> list[bytes]"))
+      .def_prop_ro(
+          "keys", [](const OwnedChain& c) { return list_of(c.keys); }, nb::sig("def keys(self) -> list[bytes]"))
       .def("__len__", [](const OwnedChain& c) { return c.keys.size(); })
       .def("__repr__", [](const OwnedChain& c) {
-        return "Chain(" + c.ns->spec().model + ", " + std::to_string(c.keys.size()) + " blocks, " + text_of(c.rule) + ")";
+        return "Chain(" + c.ns->spec().model + ", " + std::to_string(c.keys.size()) + " blocks, " + text_of(c.rule) +
+               ")";
       });
 }
 

@@ -31,7 +31,9 @@ void translate(const std::exception_ptr& thrown, void* /*payload*/) {
 
 }  // namespace
 
-void raise_buffer_error(const std::string& message) { throw nb::buffer_error(message.c_str()); }
+void raise_buffer_error(const std::string& message) {
+  throw nb::buffer_error(message.c_str());
+}
 
 void bind_errors(nb::module_& m) {
   nb::enum_<Reason>(m, "Reason", "Why an answer holds fewer blocks than were asked for.")

@@ -15,7 +15,9 @@ using namespace nb::literals;
 namespace reprise::python {
 namespace {
 
-nb::bytes bytes_of(const BlockKey& key) { return {key.bytes.data(), key.bytes.size()}; }
+nb::bytes bytes_of(const BlockKey& key) {
+  return nb::bytes(key.bytes.data(), key.bytes.size());
+}
 
 KeyChain make_key_chain(std::uint32_t block_tokens, KeyScheme scheme) {
   if (block_tokens == 0) throw Raised({ErrorCode::kInvalid, "block_tokens is 0; must be at least 1"});
@@ -78,8 +80,9 @@ void bind_keys(nb::module_& m) {
       .def(nb::new_(&make_key_chain), "block_tokens"_a, "scheme"_a = KeyScheme::kSha256)
       .def("append", &append, "tokens"_a, nb::sig("def append(self, tokens: Sequence[int] | Buffer) -> None"),
            "Appends tokens; every block that became complete adds one key.")
-      .def_prop_ro("keys", [](const KeyChain& chain) { return list_of(chain.keys()); },
-                   nb::sig("def keys(self) -> list[bytes]"), "Keys of the complete blocks so far, in order.")
+      .def_prop_ro(
+          "keys", [](const KeyChain& chain) { return list_of(chain.keys()); }, nb::sig("def keys(self) -> list[bytes]"),
+          "Keys of the complete blocks so far, in order.")
       .def_prop_ro("tail", &tail_of, nb::sig("def tail(self) -> list[int]"), "Tokens of the incomplete last block.")
       .def("__len__", [](const KeyChain& chain) { return chain.keys().size(); });
   m.def(

@@ -34,7 +34,9 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   return rc;
 }
 
-void release_buffer(PyObject* self, Py_buffer* /*view*/) { nb::inst_ptr<BlockView>(self)->owner->view_closed(); }
+void release_buffer(PyObject* self, Py_buffer* /*view*/) {
+  nb::inst_ptr<BlockView>(self)->owner->view_closed();
+}
 
 PyType_Slot kBufferSlots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(&get_buffer)},
                               {Py_bf_releasebuffer, reinterpret_cast<void*>(&release_buffer)},
@@ -50,7 +52,8 @@ nb::object memoryview_of(std::shared_ptr<Viewed> owner, std::byte* data, std::si
 std::size_t index_of(std::int64_t index, std::size_t size, const char* what) {
   const auto count = static_cast<std::int64_t>(size);
   if (index < -count || index >= count) {
-    throw nb::index_error((std::string(what) + " index " + std::to_string(index) + " of " + std::to_string(size)).c_str());
+    throw nb::index_error(
+        (std::string(what) + " index " + std::to_string(index) + " of " + std::to_string(size)).c_str());
   }
   return static_cast<std::size_t>(index < 0 ? index + count : index);
 }
@@ -94,7 +97,7 @@ bool renew(const PyLease& self, double seconds) {
 
 nb::bytes token_of(const PyLease& self) {
   const LeaseToken token = unwrap(without_gil([&] { return self.lease().token(); }));
-  return {token.bytes.data(), token.bytes.size()};
+  return nb::bytes(token.bytes.data(), token.bytes.size());
 }
 
 void bind_lease(nb::module_& m) {
@@ -104,19 +107,23 @@ void bind_lease(nb::module_& m) {
       .def("__len__", [](const PyLease& self) { return self.lease().size(); })
       .def("__getitem__", &lease_item, "index"_a, nb::sig("def __getitem__(self, index: int, /) -> memoryview"),
            "Block `index`, where it lies. BufferError when the lease has ended.")
-      .def("__enter__", [](nb::object self) { return self; }, nb::sig("def __enter__(self) -> Lease"))
-      .def("__exit__", [](PyLease& self, const nb::args&) { self.leave(); },
-           nb::sig("def __exit__(self, *exc: object) -> None"))
+      .def(
+          "__enter__", [](nb::object self) { return self; }, nb::sig("def __enter__(self) -> Lease"))
+      .def(
+          "__exit__", [](PyLease& self, const nb::args&) { self.leave(); },
+          nb::sig("def __exit__(self, *exc: object) -> None"))
       .def("release", &PyLease::release, "Ends it now. BufferError while views live. A second time does nothing.")
       .def("renew", &renew, "seconds"_a,
            "Moves the expiry to `seconds` from now; False if the lease was void. In an attached cache, from then on "
            "nobody else renews it.")
-      .def_prop_ro("valid", [](const PyLease& self) { return self.lease().valid(); },
-                   "True if no byte read so far can have been replaced: ask after the last read, before using it.")
+      .def_prop_ro(
+          "valid", [](const PyLease& self) { return self.lease().valid(); },
+          "True if no byte read so far can have been replaced: ask after the last read, before using it.")
       .def_prop_ro("released", [](const PyLease& self) { return self.lease().released(); })
       .def_prop_ro("token", &token_of, "16 bytes for Cache.attach of another process of the same tenant.")
-      .def_prop_ro("match", [](const PyLease& self) { return self.match(); },
-                   nb::sig("def match(self) -> Match | None"), "What acquire answered; None after attach.");
+      .def_prop_ro(
+          "match", [](const PyLease& self) { return self.match(); }, nb::sig("def match(self) -> Match | None"),
+          "What acquire answered; None after attach.");
 }
 
 }  // namespace
@@ -202,9 +209,11 @@ void bind_leases(nb::module_& m) {
       .def("__getitem__", &reservation_item, "index"_a,
            nb::sig("def __getitem__(self, index: int, /) -> memoryview | None"),
            "Memory of block `index` to fill; None where it was declined or is already present.")
-      .def("__enter__", [](nb::object self) { return self; }, nb::sig("def __enter__(self) -> Reservation"))
-      .def("__exit__", [](PyReservation& self, const nb::args&) { self.leave(); },
-           nb::sig("def __exit__(self, *exc: object) -> None"))
+      .def(
+          "__enter__", [](nb::object self) { return self; }, nb::sig("def __enter__(self) -> Reservation"))
+      .def(
+          "__exit__", [](PyReservation& self, const nb::args&) { self.leave(); },
+          nb::sig("def __exit__(self, *exc: object) -> None"))
       .def("commit", &PyReservation::commit, "count"_a.none() = nb::none(),
            "Makes the first `count` blocks (None: all) visible; returns how many of them are present now. Ends the "
            "reservation. BufferError while views live.")

@@ -22,7 +22,9 @@ std::string text_of(const Stored& s) {
          ", declined=" + std::to_string(s.declined) + ", reason=" + std::string(to_string(s.reason)) + ")";
 }
 
-auto parts_of(const Match& m) { return std::tuple(m.blocks, m.from_l1, m.from_l2, m.reason); }
+auto parts_of(const Match& m) {
+  return std::tuple(m.blocks, m.from_l1, m.from_l2, m.reason);
+}
 
 nb::dict reasons_of(const PyStats& stats) {
   nb::dict out;
@@ -38,22 +40,25 @@ void bind_answers(nb::module_& m) {
       .def_ro("from_l1", &Match::from_l1, "Of the needed blocks of all chains: found in memory.")
       .def_ro("from_l2", &Match::from_l2, "Of the needed blocks of all chains: found behind it.")
       .def_ro("reason", &Match::reason, "Why the run ends before the chain does.")
-      .def("__eq__", [](const Match& a, const Match& b) { return parts_of(a) == parts_of(b); }, nb::is_operator())
-      .def("__hash__", [](const Match& a) { return (a.blocks << 8) ^ (a.from_l2 << 4) ^ static_cast<std::size_t>(a.reason); })
+      .def(
+          "__eq__", [](const Match& a, const Match& b) { return parts_of(a) == parts_of(b); }, nb::is_operator())
+      .def("__hash__",
+           [](const Match& a) { return (a.blocks << 8) ^ (a.from_l2 << 4) ^ static_cast<std::size_t>(a.reason); })
       .def("__repr__", [](const Match& a) { return text_of(a); });
   nb::class_<Stored>(m, "Stored", "What became of offered blocks.")
       .def_ro("accepted", &Stored::accepted, "Newly stored in some tier.")
       .def_ro("present", &Stored::present, "Already there, or being stored by another call.")
       .def_ro("declined", &Stored::declined, "Not kept in any tier.")
       .def_ro("reason", &Stored::reason, "Why the first declined block was.")
-      .def_prop_ro("declined_blocks",
-                   [](const Stored& s) {
-                     nb::list out;
-                     for (const bool declined : s.declined_blocks) out.append(nb::bool_(declined));
-                     return out;
-                   },
-                   nb::sig("def declined_blocks(self) -> list[bool]"),
-                   "One entry per offered block, chain after chain; empty when none was declined.")
+      .def_prop_ro(
+          "declined_blocks",
+          [](const Stored& s) {
+            nb::list out;
+            for (const bool declined : s.declined_blocks) out.append(nb::bool_(declined));
+            return out;
+          },
+          nb::sig("def declined_blocks(self) -> list[bool]"),
+          "One entry per offered block, chain after chain; empty when none was declined.")
       .def("__repr__", [](const Stored& s) { return text_of(s); });
 }
 
