@@ -1,0 +1,15 @@
+"""`python -m reprise`: the command line that came with this package."""
+
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    binary = Path(__file__).parent / "bin" / "reprise"
+    # In place of this process: signals, exit code and terminal are the program's own.
+    os.execv(binary, ["reprise", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+#include "keys.h"
+
+#include <nanobind/stl/string.h>
+
+#include <cstring>
+#include <string>
+
+#include "arguments.h"
+#include "buffers.h"
+#include "errors.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace reprise::python {
+namespace {
+
+nb::bytes bytes_of(const BlockKey& key) {
+  return nb::bytes(key.bytes.data(), key.bytes.size());
+}
+
+KeyChain make_key_chain(std::uint32_t block_tokens, KeyScheme scheme) {
+  if (block_tokens == 0) throw Raised({ErrorCode::kInvalid, "block_tokens is 0; must be at least 1"});
+  return {scheme, block_tokens};
+}
+
+void append(KeyChain& chain, nb::handle tokens) {
+  // With the GIL, unlike block_keys: a chain is not for several threads at once, and appends are short.
+  chain.append(tokens_of(tokens));
+}
+
+nb::list tail_of(const KeyChain& chain) {
+  nb::list out;
+  for (const std::uint32_t token : chain.tail()) out.append(token);
+  return out;
+}
+
+}  // namespace
+
+std::vector<BlockKey> keys_of(nb::handle keys) {
+  const auto take = [](const HeldBuffer& held, std::vector<BlockKey>& out) {
+    const std::size_t first = out.size();
+    out.resize(first + held.size() / sizeof(BlockKey));
+    if (held.size() != 0) std::memcpy(out.data() + first, held.data(), held.size());
+  };
+  std::vector<BlockKey> out;
+  if (has_bytes(keys)) {
+    const HeldBuffer held(keys, false, "keys");
+    if (held.size() % sizeof(BlockKey) != 0) {
+      throw nb::value_error(("keys: " + std::to_string(held.size()) + " bytes are not whole keys of 16").c_str());
+    }
+    take(held, out);
+    return out;
+  }
+  if (PySequence_Check(keys.ptr()) == 0) {
+    throw nb::type_error("keys: expected a sequence of 16-byte keys, or one buffer of them");
+  }
+  for (nb::handle item : nb::borrow<nb::object>(keys)) {
+    const std::string what = "keys[" + std::to_string(out.size()) + "]";
+    const HeldBuffer held(item, false, what);
+    if (held.size() != sizeof(BlockKey)) {
+      throw nb::value_error((what + " has " + std::to_string(held.size()) + " bytes; a key has 16").c_str());
+    }
+    take(held, out);
+  }
+  return out;
+}
+
+nb::list list_of(const std::vector<BlockKey>& keys) {
+  nb::list out;
+  for (const BlockKey& key : keys) out.append(bytes_of(key));
+  return out;
+}
+
+void bind_keys(nb::module_& m) {
+  nb::enum_<KeyScheme>(m, "KeyScheme", "How token lists become keys; docs/identity.md has the formulas.")
+      .value("SHA256", KeyScheme::kSha256, "SHA-256 chain, safe against forged collisions.")
+      .value("XXH3", KeyScheme::kXxh3, "XXH3-128 chain: faster, for trusted callers only.");
+  nb::class_<KeyChain>(m, "KeyChain", "Hashes a growing token list block by block. Not thread-safe: one per prompt.")
+      .def(nb::new_(&make_key_chain), "block_tokens"_a, "scheme"_a = KeyScheme::kSha256)
+      .def("append", &append, "tokens"_a, nb::sig("def append(self, tokens: Sequence[int] | Buffer) -> None"),
+           "Appends tokens; every block that became complete adds one key.")
+      .def_prop_ro(
+          "keys", [](const KeyChain& chain) { return list_of(chain.keys()); }, nb::sig("def keys(self) -> list[bytes]"),
+          "Keys of the complete blocks so far, in order.")
+      .def_prop_ro("tail", &tail_of, nb::sig("def tail(self) -> list[int]"), "Tokens of the incomplete last block.")
+      .def("__len__", [](const KeyChain& chain) { return chain.keys().size(); });
+  m.def(
+      "block_keys",
+      [](nb::handle tokens, std::uint32_t block_tokens, KeyScheme scheme) {
+        const std::vector<std::uint32_t> ids = tokens_of(tokens);
+        return list_of(unwrap(without_gil([&] { return block_keys(ids, block_tokens, scheme); })));
+      },
+      "tokens"_a, "block_tokens"_a, "scheme"_a = KeyScheme::kSha256,
+      nb::sig("def block_keys(tokens: Sequence[int] | Buffer, block_tokens: int, scheme: KeyScheme = KeyScheme.SHA256) "
+              "-> list[bytes]"),
+      "Keys, 16 bytes each, of all complete blocks of `tokens`.");
+  m.def(
+      "key_from_hash",
+      [](const std::string& algorithm, nb::handle hash, bool trust_hashes) {
+        const HeldBuffer held(hash, false, "hash");
+        return bytes_of(unwrap(key_from_hash(algorithm, Bytes(held.data(), held.size()), trust_hashes)));
+      },
+      "algorithm"_a, "hash"_a, "trust_hashes"_a = false,
+      nb::sig("def key_from_hash(algorithm: str, hash: Buffer, trust_hashes: bool = False) -> bytes"),
+      "Key of a block an engine has already hashed. Hashes that can be made to collide raise DeniedError unless "
+      "`trust_hashes`.");
+}
+
+}  // namespace reprise::python

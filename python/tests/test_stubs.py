@@ -1,0 +1,14 @@
+"""The stub that is checked in says what the module says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import reprise
+
+
+def test_the_stub_is_up_to_date(tmp_path):
+    made = tmp_path / "_native.pyi"
+    subprocess.run([sys.executable, "-m", "nanobind.stubgen", "-m", "reprise._native", "-q", "-o", made], check=True)
+    kept = Path(reprise.__file__).with_name("_native.pyi")
+    assert kept.read_text() == made.read_text(), "./dev wheel --stub writes it anew"
