@@ -1,0 +1,1 @@
+"""KV-cache offloading with the API of aibrix-kvcache, over Reprise."""
