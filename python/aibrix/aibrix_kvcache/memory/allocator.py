@@ -14,8 +14,8 @@ from .managed_memory_region import ManagedMemoryRegion
 
 _logger = logging.getLogger("aibrix_kvcache.memory")
 
-# A place in the pool is one number: which slab, then the offset in it. No slab is so long that places of two slabs touch,
-# so spans of different slabs never coalesce.
+# A place in the pool is one number: which slab, then the offset in it. No slab is so long that places of two slabs
+# touch, so spans of different slabs never coalesce.
 _SLAB_SHIFT = 48
 _OFFSET_MASK = (1 << _SLAB_SHIFT) - 1
 

@@ -20,8 +20,8 @@ _HEADER = 3  # Words before the tokens: magic, length of the prefix, length of t
 class ManagedMemoryRegion(MemoryRegion):
     """A region of a pool's slab: at the last release the pool has it back.
 
-    Without the compact layout the block is followed by int32 words: MAGIC, tokens of the prefix, tokens of the query, and
-    the tokens themselves.
+    Without the compact layout the block is followed by int32 words: MAGIC, tokens of the prefix, tokens of the query,
+    and the tokens themselves.
     """
 
     MAGIC: int = 0x3A7F1C42
