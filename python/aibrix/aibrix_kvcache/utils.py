@@ -61,8 +61,10 @@ def cpu_perf_timer(enabled: bool = True) -> Iterator[Callable[[], float]]:
 
 @contextmanager
 def _gpu_perf_timer() -> Iterator[Callable[[], float]]:
-    start, end = (torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
- for _ in range(2))
+    start, end = (
+        torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        for _ in range(2)
+    )
     start.record()
     try:
         yield lambda: start.elapsed_time(end)

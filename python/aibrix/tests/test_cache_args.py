@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from aibrix_kvcache.cache_args import parse_kvcache_api_args as parse
 from aibrix_kvcache.cache_hashable import BlockHashes, KVCacheKey, TokenListView
 

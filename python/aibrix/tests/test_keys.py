@@ -2,6 +2,9 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from aibrix_kvcache.cache_hashable import (
     BlockCacheKey,
     BlockHashes,
@@ -10,8 +13,6 @@ from aibrix_kvcache.cache_hashable import (
     TokenListView,
     is_block_hash_list_type,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 tokens = st.lists(st.integers(-(2**31), 2**31 - 1), max_size=40)
 position = st.none() | st.integers(-50, 50)

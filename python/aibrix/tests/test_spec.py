@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from aibrix_kvcache.config import KVCacheConfig
 from aibrix_kvcache.spec import KVCacheBlockLayout, KVCacheBlockSpec, KVCacheTensorSpec, ModelSpec
 

@@ -3,6 +3,7 @@ import copy
 import pickle
 
 import pytest
+
 from aibrix_kvcache.status import Status, StatusCodes
 
 
