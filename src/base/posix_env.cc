@@ -84,7 +84,8 @@ IoStatus status_of_errno(int error) {
     case ENOSPC:
     case EDQUOT: return IoStatus::kNoSpace;
     case ENOENT:
-    case ENOTDIR: return IoStatus::kNotFound;
+    case ENOTDIR:
+    case ESTALE: return IoStatus::kNotFound;  // ESTALE: removed by another host while open here
     case EACCES:
     case EPERM:
     case EROFS: return IoStatus::kDenied;
@@ -195,10 +196,18 @@ IoResult<void> PosixEnv::remove(const std::string& path) {
 }
 
 IoResult<void> PosixEnv::make_directory(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) return io_fail("make directory", path, error.value());
-  return {};
+  // From the far end: mostly only the last one is missing, and on a remote file system every look costs a round trip.
+  if (::mkdir(path.c_str(), 0777) == 0) return {};
+  int error = errno;
+  const std::size_t slash = path.find_last_not_of('/') == std::string::npos ? 0 : path.rfind('/');
+  if (error == ENOENT && slash != 0 && slash != std::string::npos) {
+    if (const auto above = make_directory(path.substr(0, slash)); !above) return above;
+    if (::mkdir(path.c_str(), 0777) == 0) return {};
+    error = errno;
+  }
+  std::error_code ignored;
+  if (error == EEXIST && std::filesystem::is_directory(path, ignored)) return {};
+  return io_fail("make directory", path, error == EEXIST ? ENOTDIR : error);
 }
 
 IoResult<std::uint64_t> PosixEnv::free_space(const std::string& directory) {
