@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 ORIGINAL = "aibrix-kvcache==0.8.0"
 # Nothing but the check: the rest of the package needs torch, which these environments do not have.
@@ -66,7 +68,7 @@ class Environment:
         return done.stdout
 
     def install(self, *wheels):
-        self.pip("install", "-q", "--no-deps", *wheels)
+        self.pip("install", "-q", "--no-deps", "--no-compile", *wheels)
 
     def run(self, code=IMPORT, **environment):
         return subprocess.run([self.python, "-c", code], capture_output=True, text=True, timeout=120,
@@ -89,19 +91,14 @@ def test_ours_over_the_original_is_refused_with_a_remedy_that_works(scratch, our
     scratch.install(ours)
     ran = scratch.run()
     assert ran.returncode == 1
+    whole = scratch.run("import aibrix_kvcache")
+    assert whole.returncode == 1 and "mixed with Reprise's" in whole.stderr
     assert re.search(r"ImportError: .* reprise-kv-aibrix [0-9.]+ and aibrix-kvcache 0.8.0 ", ran.stderr), ran.stderr
     assert "pip uninstall -y aibrix-kvcache reprise-kv-aibrix" in ran.stderr
 
     scratch.pip("uninstall", "-q", "-y", "aibrix-kvcache", "reprise-kv-aibrix")
     scratch.install(ours)
     assert scratch.run().stdout == "ours\n"
-
-
-def test_the_whole_package_asks_first(scratch, ours, original):
-    scratch.install(original)
-    scratch.install(ours)
-    ran = scratch.run("import aibrix_kvcache")
-    assert ran.returncode == 1 and "mixed with Reprise's" in ran.stderr
 
 
 def test_leftovers_without_a_record_are_refused(scratch, ours, original):
@@ -137,9 +134,9 @@ def test_an_original_elsewhere_is_a_warning(scratch, ours, original, tmp_path):
     assert ran.returncode == 0 and "RuntimeWarning" in ran.stderr and "hides aibrix-kvcache 0.8.0" in ran.stderr
 
 
-@pytest.mark.parametrize("wanted", ["aibrix-kvcache", ORIGINAL, "aibrix-kvcache>=0.8,<1"])
-def test_pip_prefers_ours_where_both_can_be_had(scratch, renamed, original, wanted):
-    scratch.pip("install", "-q", "--no-deps", wanted, "--find-links", str(Path(renamed).parent), "--find-links",
-                str(Path(original).parent))
-    assert "Version: 0.8.0+reprise." in scratch.pip("show", "aibrix-kvcache")
-    assert scratch.run().stdout == "ours\n"
+def test_pip_prefers_ours_where_both_can_be_had(scratch, renamed, original):
+    places = [word for wheel in (renamed, original) for word in ("--find-links", str(Path(wheel).parent))]
+    scratch.pip("install", "-q", "--no-deps", "--no-compile", "aibrix-kvcache", *places)
+    version = scratch.run("from importlib.metadata import version; print(version('aibrix-kvcache'))").stdout.strip()
+    assert version.startswith("0.8.0+reprise.")
+    assert all(Version(version) in SpecifierSet(wanted) for wanted in ("==0.8.0", ">=0.8,<1", "~=0.8.0"))
