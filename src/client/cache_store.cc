@@ -9,9 +9,9 @@
 namespace reprise {
 namespace {
 
-constexpr std::size_t kMostNamespaces = 4'096;           // what a session may open
-constexpr std::uint64_t kBatchBytes = 64ULL << 20;       // of one request, where it can be split
-constexpr std::size_t kBatchBlocks = 1 << 16;            // likewise
+constexpr std::size_t kMostNamespaces = 4'096;            // what a session may open
+constexpr std::uint64_t kBatchBytes = 64ULL << 20;        // of one request, where it can be split
+constexpr std::size_t kBatchBlocks = 1 << 16;             // likewise
 constexpr std::chrono::milliseconds kStatsPatience{250};  // counters are asked for by people and by scrapers
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
@@ -59,8 +59,8 @@ std::vector<CacheStore::Batch> CacheStore::batches_of(const Items& items, const 
     const BlockId* id = id_of(items[i]);
     if (id == nullptr) continue;
     auto at = open.find(id->ns);
-    const bool full = at != open.end() && (batches[at->second].keys.size() + 1) *
-                                                  batches[at->second].ns->block_bytes() > kBatchBytes;
+    const bool full =
+        at != open.end() && (batches[at->second].keys.size() + 1) * batches[at->second].ns->block_bytes() > kBatchBytes;
     if (at == open.end() || full || batches[at->second].keys.size() == kBatchBlocks) {
       auto ns = find(id->ns);
       if (ns == nullptr) continue;
@@ -110,8 +110,8 @@ void CacheStore::read_batch(const Batch& batch, std::span<ReadOp> ops, Deadline 
   std::vector<MutableBytes> into;
   into.reserve(batch.at.size());
   for (const std::size_t i : batch.at) into.push_back(ops[i].into);
-  const auto reads = shared_ ? copy_each(pool_, batch.chain(), into, deadline)
-                             : receive_each(*pool_, batch.chain(), into, deadline);
+  const auto reads =
+      shared_ ? copy_each(pool_, batch.chain(), into, deadline) : receive_each(*pool_, batch.chain(), into, deadline);
   std::uint64_t hits = 0;
   std::uint64_t corrupt = 0;
   Reason failure = Reason::kNone;
