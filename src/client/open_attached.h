@@ -1,4 +1,5 @@
-// Opens the caches of other processes: "unix:" and "tcp:" for reprise::open, and for l2.url behind a cache of one's own.
+// Opens the caches of other processes: "unix:" and "tcp:" for reprise::open, and for l2.url behind a cache of one's
+// own.
 #pragma once
 
 #include <memory>

@@ -18,8 +18,7 @@ Duration span_of(std::uint64_t milliseconds) {
 }
 
 // Hands the lease to the session and its description to the client.
-Answer answer_lease(Session& session, const Request& request, Match match, Lease lease,
-                    std::vector<bool> found = {}) {
+Answer answer_lease(Session& session, const Request& request, Match match, Lease lease, std::vector<bool> found = {}) {
   flatbuffers::FlatBufferBuilder builder(1024);
   std::vector<wire::Piece> pieces;
   LeaseInside inside;
