@@ -45,6 +45,12 @@ struct Stored {
   std::vector<bool> declined_blocks;
 };
 
+/// The range of addresses in which all blocks of a cache lie, and what keeps it mapped.
+struct CacheMemory {
+  MutableBytes bytes;                  ///< Empty: there is no such range.
+  std::shared_ptr<const void> keeper;  ///< Mapped as long as this lives, which may be longer than the cache.
+};
+
 class Cache {
  public:
   virtual ~Cache() = default;
@@ -82,6 +88,11 @@ class Cache {
   [[nodiscard]] virtual Result<bool> flush(Deadline deadline) = 0;
 
   [[nodiscard]] virtual CacheStats stats() const = 0;
+
+  /// Where the blocks of every lease and reservation lie, for callers who describe that memory once (to a device, as a
+  /// tensor) and blocks by their place in it. Empty unless it is one range as long as the cache lives: so of embedded
+  /// caches alone. Only what a lease covers may be read, and only what a reservation covers written.
+  [[nodiscard]] virtual CacheMemory memory() const { return {}; }
 
   // One chain, the common case.
   [[nodiscard]] Result<Match> match(const Chain& chain, Deadline deadline = Deadline::never()) {

@@ -15,6 +15,7 @@ from ._native import (
     CacheStats,
     Chain,
     ErrorCode,
+    Hold,
     KeyChain,
     KeyScheme,
     Lease,
@@ -28,6 +29,7 @@ from ._native import (
     __version__,
     block_keys,
     key_from_hash,
+    keys_from_hashes,
 )
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "DeniedError",
     "Error",
     "ErrorCode",
+    "Hold",
     "InternalError",
     "InvalidError",
     "IoError",
@@ -55,4 +58,5 @@ __all__ = [
     "__version__",
     "block_keys",
     "key_from_hash",
+    "keys_from_hashes",
 ]

@@ -74,6 +74,16 @@ class KeyScheme(enum.Enum):
     XXH3 = 1
     """XXH3-128 chain: faster, for trusted callers only."""
 
+    FARM_ROLLING = 2
+    """
+    FarmHash Fingerprint128 chain: for trusted callers who need these very keys.
+    """
+
+    FARM_SIMPLE = 3
+    """
+    FarmHash Fingerprint128 of all tokens up to the block's end: likewise, in quadratic time.
+    """
+
 class KeyChain:
     """
     Hashes a growing token list block by block. Not thread-safe: one per prompt.
@@ -88,6 +98,11 @@ class KeyChain:
     def keys(self) -> list[bytes]:
         """Keys of the complete blocks so far, in order."""
 
+    def packed(self, start: int = 0) -> bytes:
+        """
+        Keys of the blocks from `start` on, 16 bytes each, one after the other; none beyond the last.
+        """
+
     @property
     def tail(self) -> list[int]:
         """Tokens of the incomplete last block."""
@@ -100,6 +115,11 @@ def block_keys(tokens: Sequence[int] | Buffer, block_tokens: int, scheme: KeySch
 def key_from_hash(algorithm: str, hash: Buffer, trust_hashes: bool = False) -> bytes:
     """
     Key of a block an engine has already hashed. Hashes that can be made to collide raise DeniedError unless `trust_hashes`.
+    """
+
+def keys_from_hashes(algorithm: str, hashes: Sequence[str | Buffer], group: int = 1, trust_hashes: bool = False) -> bytes:
+    """
+    Keys of many hashes, 16 bytes each, one after the other: what Chain takes. `group` consecutive hashes make one block; those of an incomplete last group are left out. A str counts as its UTF-8. With group 1 the keys are those of key_from_hash, and so is what is refused.
     """
 
 class Namespace:
@@ -334,6 +354,16 @@ class CacheStats:
 class BlockView:
     """What the memoryviews of blocks lean on."""
 
+class Hold:
+    """What Lease.hold returns. Let it go, or use it in a `with`."""
+
+    def release(self) -> None:
+        """Ends it. A second time does nothing."""
+
+    def __enter__(self) -> Hold: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
 class Lease:
     """
     The right to read blocks in place. Use it in a `with`; lease[i] is a read-only memoryview of block i. While views live, the lease is renewed and not let go.
@@ -370,6 +400,17 @@ class Lease:
         """16 bytes for Cache.attach of another process of the same tenant."""
 
     @property
+    def offsets(self) -> memoryview:
+        """
+        Where in Cache.memory each block begins: int64, one a block, -2 for one that lies elsewhere. Not a view: see hold. BufferError when the lease has ended, or Cache.memory is None.
+        """
+
+    def hold(self) -> Hold:
+        """
+        Counts as a view as long as it lives: the lease is renewed and not let go. For who reads through Cache.memory. BufferError when the lease has ended.
+        """
+
+    @property
     def match(self) -> Match | None:
         """What acquire answered; None after attach."""
 
@@ -383,6 +424,12 @@ class Reservation:
     def __getitem__(self, index: int, /) -> memoryview | None:
         """
         Memory of block `index` to fill; None where it was declined or is already present.
+        """
+
+    @property
+    def offsets(self) -> memoryview:
+        """
+        Where in Cache.writable_memory each block is to be filled: int64, one a block; -1 where r[i] is None, -2 where it lies elsewhere. BufferError when it has ended, or Cache.memory is None.
         """
 
     def __enter__(self) -> Reservation: ...
@@ -419,6 +466,18 @@ class Cache:
     def __enter__(self) -> Cache: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+    @property
+    def memory(self) -> memoryview | None:
+        """
+        All memory that blocks of leases lie in, read-only, at the places of Lease.offsets; the same as long as the cache is open, and mapped as long as anybody looks at it. Only what a lease covers means anything. None where the blocks are not in one range: in attached caches.
+        """
+
+    @property
+    def writable_memory(self) -> memoryview | None:
+        """
+        The same to write to, at the places of Reservation.offsets and nowhere else.
+        """
 
     def stats(self) -> CacheStats:
         """What was counted since the cache was opened."""

@@ -132,6 +132,13 @@ PyStats stats(PyCache& self) {
   return out;
 }
 
+nb::object memory(const PyCache& self, bool writable) {
+  const CacheMemory memory = self.held()->memory;
+  if (memory.bytes.empty()) return nb::none();
+  return memoryview_of(std::make_shared<MappedMemory>(memory.keeper), memory.bytes.data(), memory.bytes.size(),
+                       !writable);
+}
+
 #define CHAINS "Chain | Sequence[Chain]"
 #define TIMEOUT "timeout: float | None = None"
 
@@ -194,6 +201,16 @@ void bind_cache(nb::module_& m) {
       .def(
           "__exit__", [](PyCache& self, const nb::args&) { self.close(); },
           nb::sig("def __exit__(self, *exc: object) -> None"))
+      .def_prop_ro(
+          "memory", [](const PyCache& self) { return memory(self, false); },
+          nb::sig("def memory(self) -> memoryview | None"),
+          "All memory that blocks of leases lie in, read-only, at the places of Lease.offsets; the same as long as the "
+          "cache is open, and mapped as long as anybody looks at it. Only what a lease covers means anything. None "
+          "where the blocks are not in one range: in attached caches.")
+      .def_prop_ro(
+          "writable_memory", [](const PyCache& self) { return memory(self, true); },
+          nb::sig("def writable_memory(self) -> memoryview | None"),
+          "The same to write to, at the places of Reservation.offsets and nowhere else.")
       .def("stats", &stats, "What was counted since the cache was opened.");
   bind_reads(cache);
   bind_writes(cache);

@@ -3,7 +3,10 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 
+#include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "arguments.h"
 #include "errors.h"
@@ -13,41 +16,6 @@ using namespace nb::literals;
 
 namespace reprise::python {
 namespace {
-
-// What a memoryview's `obj` is.
-struct BlockView {
-  std::shared_ptr<Viewed> owner;
-  std::byte* data;
-  std::size_t size;
-  bool readonly;
-};
-
-int get_buffer(PyObject* self, Py_buffer* view, int flags) {
-  BlockView& block = *nb::inst_ptr<BlockView>(self);
-  if (!block.owner->viewable()) {
-    view->obj = nullptr;
-    PyErr_SetString(PyExc_BufferError, "the memory of this view was given back");
-    return -1;
-  }
-  const int rc = PyBuffer_FillInfo(view, self, block.data, static_cast<Py_ssize_t>(block.size), block.readonly, flags);
-  if (rc == 0) block.owner->view_opened();
-  return rc;
-}
-
-void release_buffer(PyObject* self, Py_buffer* /*view*/) {
-  nb::inst_ptr<BlockView>(self)->owner->view_closed();
-}
-
-PyType_Slot kBufferSlots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(&get_buffer)},
-                              {Py_bf_releasebuffer, reinterpret_cast<void*>(&release_buffer)},
-                              {0, nullptr}};
-
-nb::object memoryview_of(std::shared_ptr<Viewed> owner, std::byte* data, std::size_t size, bool readonly) {
-  const nb::object block = nb::cast(BlockView{std::move(owner), data, size, readonly});
-  nb::object view = nb::steal(PyMemoryView_FromObject(block.ptr()));
-  if (!view.is_valid()) throw nb::python_error();
-  return view;
-}
 
 std::size_t index_of(std::int64_t index, std::size_t size, const char* what) {
   const auto count = static_cast<std::int64_t>(size);
@@ -72,10 +40,15 @@ void note_deferred(SharedCache& cache, const char* what) {
                      " live views; release them first (memoryview.release, del)");
 }
 
+void check_readable(const PyLease& self) {
+  if (self.lease().released()) raise_buffer_error("the lease was released");
+  if (!self.lease().valid()) raise_buffer_error("the lease ran out: its memory may hold other blocks by now");
+}
+
 nb::object lease_item(const std::shared_ptr<PyLease>& self, std::int64_t index) {
   if (self->lease().released()) raise_buffer_error("the lease was released");
   const std::size_t i = index_of(index, self->lease().size(), "block");
-  if (!self->lease().valid()) raise_buffer_error("the lease ran out: its memory may hold other blocks by now");
+  check_readable(*self);
   const Bytes bytes = self->lease().block(i);
   // The core hands out what it will not let us write to; FillInfo wants a plain pointer, and is told it is read-only.
   return memoryview_of(self, const_cast<std::byte*>(bytes.data()), bytes.size(), true);
@@ -87,6 +60,55 @@ nb::object reservation_item(const std::shared_ptr<PyReservation>& self, std::int
   const MutableBytes bytes = self->block(i);
   if (bytes.empty()) return nb::none();
   return memoryview_of(self, bytes.data(), bytes.size(), false);
+}
+
+// Of blocks in the cache's memory: where each begins. -1 where there is none, -2 where it lies elsewhere.
+template <typename Block>
+nb::object offsets_of(const SharedCache& cache, std::size_t count, Block block) {
+  const MutableBytes all = cache.memory.bytes;
+  if (all.empty()) raise_buffer_error("the blocks of this cache are not in one range of memory: Cache.memory is None");
+  std::vector<std::int64_t> offsets(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const Bytes bytes = block(i);
+    const auto offset = reinterpret_cast<std::uintptr_t>(bytes.data()) - reinterpret_cast<std::uintptr_t>(all.data());
+    const bool inside = offset <= all.size() && bytes.size() <= all.size() - offset;
+    offsets[i] = bytes.empty() ? -1 : inside ? static_cast<std::int64_t>(offset) : -2;
+  }
+  const nb::bytes packed(offsets.data(), count * sizeof(std::int64_t));
+  const nb::object view = nb::steal(PyMemoryView_FromObject(packed.ptr()));
+  if (!view.is_valid()) throw nb::python_error();
+  return view.attr("cast")("q");
+}
+
+nb::object lease_offsets(const PyLease& self) {
+  check_readable(self);
+  return offsets_of(self.cache(), self.lease().size(), [&](std::size_t i) { return self.lease().block(i); });
+}
+
+nb::object reservation_offsets(PyReservation& self) {
+  if (self.ended()) raise_buffer_error("the reservation has ended");
+  return offsets_of(self.cache(), self.size(), [&](std::size_t i) -> Bytes { return self.block(i); });
+}
+
+// Counts as a view of the lease, without a memoryview.
+class Hold {
+ public:
+  explicit Hold(std::shared_ptr<PyLease> lease) : lease_(std::move(lease)) { lease_->view_opened(); }
+  ~Hold() { release(); }
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+
+  void release() {
+    if (const auto lease = std::exchange(lease_, nullptr)) lease->view_closed();
+  }
+
+ private:
+  std::shared_ptr<PyLease> lease_;
+};
+
+std::shared_ptr<Hold> hold(const std::shared_ptr<PyLease>& self) {
+  check_readable(*self);
+  return std::make_shared<Hold>(self);
 }
 
 bool renew(const PyLease& self, double seconds) {
@@ -121,6 +143,12 @@ void bind_lease(nb::module_& m) {
           "True if no byte read so far can have been replaced: ask after the last read, before using it.")
       .def_prop_ro("released", [](const PyLease& self) { return self.lease().released(); })
       .def_prop_ro("token", &token_of, "16 bytes for Cache.attach of another process of the same tenant.")
+      .def_prop_ro("offsets", &lease_offsets, nb::sig("def offsets(self) -> memoryview"),
+                   "Where in Cache.memory each block begins: int64, one a block, -2 for one that lies elsewhere. Not a "
+                   "view: see hold. BufferError when the lease has ended, or Cache.memory is None.")
+      .def("hold", &hold, nb::sig("def hold(self) -> Hold"),
+           "Counts as a view as long as it lives: the lease is renewed and not let go. For who reads through "
+           "Cache.memory. BufferError when the lease has ended.")
       .def_prop_ro(
           "match", [](const PyLease& self) { return self.match(); }, nb::sig("def match(self) -> Match | None"),
           "What acquire answered; None after attach.");
@@ -200,7 +228,13 @@ void PyReservation::view_closed() {
 }
 
 void bind_leases(nb::module_& m) {
-  nb::class_<BlockView>(m, "BlockView", nb::type_slots(kBufferSlots), "What the memoryviews of blocks lean on.");
+  nb::class_<Hold>(m, "Hold", "What Lease.hold returns. Let it go, or use it in a `with`.")
+      .def("release", &Hold::release, "Ends it. A second time does nothing.")
+      .def(
+          "__enter__", [](nb::object self) { return self; }, nb::sig("def __enter__(self) -> Hold"))
+      .def(
+          "__exit__", [](Hold& self, const nb::args&) { self.release(); },
+          nb::sig("def __exit__(self, *exc: object) -> None"));
   bind_lease(m);
   nb::class_<PyReservation>(m, "Reservation",
                             "The right to fill blocks before anybody can find them: write into r[i], then commit. "
@@ -209,6 +243,9 @@ void bind_leases(nb::module_& m) {
       .def("__getitem__", &reservation_item, "index"_a,
            nb::sig("def __getitem__(self, index: int, /) -> memoryview | None"),
            "Memory of block `index` to fill; None where it was declined or is already present.")
+      .def_prop_ro("offsets", &reservation_offsets, nb::sig("def offsets(self) -> memoryview"),
+                   "Where in Cache.writable_memory each block is to be filled: int64, one a block; -1 where r[i] is "
+                   "None, -2 where it lies elsewhere. BufferError when it has ended, or Cache.memory is None.")
       .def(
           "__enter__", [](nb::object self) { return self; }, nb::sig("def __enter__(self) -> Reservation"))
       .def(

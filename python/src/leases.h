@@ -1,7 +1,7 @@
 // Lease and Reservation in Python, and the views of their memory.
 //
-// A view is a memoryview over a BlockView, an object with the buffer protocol. Views are counted; whoever is viewed is
-// not let go before the last view is gone. Everything here needs the GIL, unless it says otherwise.
+// Views (views.h) are counted; whoever is viewed is not let go before the last view is gone. Everything here needs the
+// GIL, unless it says otherwise.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -15,30 +15,23 @@
 #include "lease_keeper.h"
 #include "reprise/cache.h"
 #include "reprise/lease.h"
+#include "views.h"
 
 namespace reprise::python {
 
 /// A cache, and what its leases need of it. Leases and views share it: memory stays mapped while anybody can see it.
 struct SharedCache {
-  SharedCache(std::unique_ptr<Cache> opened, Duration embedded_ttl) : cache(std::move(opened)), keeper(embedded_ttl) {}
+  SharedCache(std::unique_ptr<Cache> opened, Duration embedded_ttl)
+      : cache(std::move(opened)), memory(cache->memory()), keeper(embedded_ttl) {}
 
   std::unique_ptr<Cache> cache;
+  const CacheMemory memory;
   LeaseKeeper keeper;
   std::atomic<std::uint64_t> deferred_releases{0};
 };
 
 /// Drops the reference without the GIL: the last one closes the cache, which may wait for writes.
 void drop(std::shared_ptr<SharedCache>& cache);
-
-/// What views hang on to.
-class Viewed {
- public:
-  virtual ~Viewed() = default;
-  /// False when the memory may no longer be looked at.
-  [[nodiscard]] virtual bool viewable() const = 0;
-  virtual void view_opened() = 0;
-  virtual void view_closed() = 0;
-};
 
 class PyLease final : public Viewed {
  public:
@@ -47,6 +40,7 @@ class PyLease final : public Viewed {
   ~PyLease() override;
 
   [[nodiscard]] ViewedLease& lease() const { return *lease_; }
+  [[nodiscard]] const SharedCache& cache() const { return *cache_; }
   [[nodiscard]] const std::optional<Match>& match() const { return match_; }
   /// BufferError with live views.
   void release();
@@ -73,6 +67,7 @@ class PyReservation final : public Viewed {
   ~PyReservation() override;
 
   [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] const SharedCache& cache() const { return *cache_; }
   [[nodiscard]] MutableBytes block(std::size_t i) { return reservation_.block(i); }
   [[nodiscard]] bool ended() const { return ended_; }
   /// BufferError with live views; InvalidError when it ended before.

@@ -8,6 +8,7 @@
 #include "leases.h"
 #include "namespaces.h"
 #include "stats.h"
+#include "views.h"
 
 NB_MODULE(_native, m) {
   m.doc() = "The native half of reprise. Import names from `reprise`.";
@@ -18,6 +19,7 @@ NB_MODULE(_native, m) {
   reprise::python::bind_chains(m);
   reprise::python::bind_answers(m);
   reprise::python::bind_stats(m);
+  reprise::python::bind_views(m);
   reprise::python::bind_leases(m);
   reprise::python::bind_cache(m);
 }

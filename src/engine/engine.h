@@ -54,6 +54,7 @@ class Engine final : public Cache {
   [[nodiscard]] Result<Lease> attach(const LeaseToken& token) override;
   [[nodiscard]] Result<bool> flush(Deadline deadline) override;
   [[nodiscard]] CacheStats stats() const override;
+  [[nodiscard]] CacheMemory memory() const override { return {{arena().data(), arena().size()}, cache_}; }
 
   // For whoever serves this engine to other processes; see inside.h. Leases and reservations must be this engine's.
 

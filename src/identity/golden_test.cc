@@ -81,7 +81,11 @@ void check_namespace(const std::vector<std::string>& line) {
 }
 
 void check_chain(const std::vector<std::string>& line) {
-  const KeyScheme scheme = line.at(1) == "sha256" ? KeyScheme::kSha256 : KeyScheme::kXxh3;
+  const std::map<std::string, KeyScheme> schemes = {{"sha256", KeyScheme::kSha256},
+                                                    {"xxh3", KeyScheme::kXxh3},
+                                                    {"farm_rolling", KeyScheme::kFarmRolling},
+                                                    {"farm_simple", KeyScheme::kFarmSimple}};
+  const KeyScheme scheme = schemes.at(line.at(1));
   const auto block_tokens = static_cast<std::uint32_t>(std::stoul(line.at(2)));
   const std::size_t colon = line.at(3).find(':');
   std::vector<std::uint32_t> tokens(std::stoul(line.at(3).substr(colon + 1)));
@@ -120,7 +124,7 @@ TEST(Golden, ThePagesTableIsWhatThisCodeComputes) {
     }
   }
   EXPECT_EQ(namespaces, 3);
-  EXPECT_EQ(chains, 14);
+  EXPECT_EQ(chains, 28);
   EXPECT_EQ(hashes, 5);
 }
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <string>
 
+#include "identity/fingerprint128.h"
 #include "identity/sha256.h"
 
 namespace reprise {
@@ -17,30 +18,11 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "tokens are hashed as they lie in memory");
 
 constexpr std::size_t kXxh3Digest = 16;
-constexpr std::size_t kMaxHash = 1024;
-constexpr std::size_t kMaxAlgorithm = 64;
-constexpr std::string_view kHashDomain = "reprise-engine-hash-1";
-// What engines call hashes nobody can make collide on purpose, as far as is known.
-constexpr std::string_view kCryptographic[] = {
-    "sha224",   "sha256",   "sha256_cbor", "sha384",  "sha512",  "sha512_256", "sha3_224",
-    "sha3_256", "sha3_384", "sha3_512",    "blake2b", "blake2s", "blake3",
-};
 
 BlockKey truncated(const std::uint8_t* digest) {
   BlockKey key;
   std::memcpy(key.bytes.data(), digest, key.bytes.size());
   return key;
-}
-
-bool is_cryptographic(std::string_view algorithm) {
-  return std::find(std::begin(kCryptographic), std::end(kCryptographic), algorithm) != std::end(kCryptographic);
-}
-
-/// One spelling only: "SHA256" and "sha256" would be two different keys.
-bool is_plain_name(std::string_view name) {
-  return !name.empty() && name.size() <= kMaxAlgorithm && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
-  });
 }
 
 Sha256Digest link_sha256(const Sha256Digest& parent, bool first, std::span<const std::uint32_t> block) {
@@ -74,6 +56,29 @@ Sha256Digest link_xxh3(const Sha256Digest& parent, bool first, std::span<const s
   return digest;
 }
 
+Sha256Digest digest_of(Fingerprint print) {
+  Sha256Digest digest{};
+  for (std::size_t i = 0; i < 8; ++i) {  // big-endian
+    digest[i] = static_cast<std::uint8_t>(print.first >> (56 - 8 * i));
+    digest[8 + i] = static_cast<std::uint8_t>(print.second >> (56 - 8 * i));
+  }
+  return digest;
+}
+
+Fingerprint fingerprint_of(const Sha256Digest& digest) {
+  Fingerprint print;
+  for (std::size_t i = 0; i < 8; ++i) {
+    print.first = print.first << 8 | digest[i];
+    print.second = print.second << 8 | digest[8 + i];
+  }
+  return print;
+}
+
+Sha256Digest link_farm(const Sha256Digest& parent, bool first, std::span<const std::uint32_t> block) {
+  const Fingerprint print = fingerprint128(std::as_bytes(block));
+  return digest_of(first ? print : chain_fingerprints(fingerprint_of(parent), print));
+}
+
 }  // namespace
 
 KeyChain::KeyChain(KeyScheme scheme, std::uint32_t block_tokens)
@@ -99,8 +104,16 @@ void KeyChain::append(std::span<const std::uint32_t> tokens) {
 }
 
 void KeyChain::close_block(std::span<const std::uint32_t> block) {
-  digest_ = scheme_ == KeyScheme::kSha256 ? link_sha256(digest_, keys_.empty(), block)
-                                          : link_xxh3(digest_, keys_.empty(), block);
+  const bool first = keys_.empty();
+  switch (scheme_) {
+    case KeyScheme::kSha256: digest_ = link_sha256(digest_, first, block); break;
+    case KeyScheme::kXxh3: digest_ = link_xxh3(digest_, first, block); break;
+    case KeyScheme::kFarmRolling: digest_ = link_farm(digest_, first, block); break;
+    case KeyScheme::kFarmSimple:
+      all_.insert(all_.end(), block.begin(), block.end());
+      digest_ = digest_of(fingerprint128(std::as_bytes(std::span(all_))));
+      break;
+  }
   keys_.push_back(truncated(digest_.data()));
 }
 
@@ -110,31 +123,6 @@ Result<std::vector<BlockKey>> block_keys(std::span<const std::uint32_t> tokens, 
   KeyChain chain(scheme, block_tokens);
   chain.append(tokens.first(tokens.size() / block_tokens * block_tokens));
   return chain.keys();
-}
-
-Result<BlockKey> key_from_hash(std::string_view algorithm, Bytes hash, bool trust_hashes) {
-  const std::string name(algorithm.substr(0, kMaxAlgorithm));
-  if (!is_plain_name(algorithm)) {
-    return fail(ErrorCode::kInvalid, "hash algorithm '" + name + "': 1 to 64 of a-z, 0-9, '_', '-', '.'");
-  }
-  if (hash.empty() || hash.size() > kMaxHash) {
-    return fail(ErrorCode::kInvalid, name + " hash of " + std::to_string(hash.size()) + " bytes: must have 1 to " +
-                                         std::to_string(kMaxHash));
-  }
-  if (!trust_hashes && (hash.size() <= sizeof(BlockKey) || !is_cryptographic(algorithm))) {
-    return fail(ErrorCode::kDenied, name + " hash of " + std::to_string(hash.size()) +
-                                        " bytes can be made to collide, which would serve one user another's blocks: "
-                                        "use a cryptographic hash of more than 16 bytes, or trust_hashes if all "
-                                        "users are trusted");
-  }
-  const auto length = static_cast<std::uint8_t>(name.size());
-  const Sha256Digest digest = Sha256()
-                                  .add(kHashDomain.data(), kHashDomain.size())
-                                  .add(&length, 1)
-                                  .add(name.data(), name.size())
-                                  .add(hash.data(), hash.size())
-                                  .finish();
-  return truncated(digest.data());
 }
 
 }  // namespace reprise

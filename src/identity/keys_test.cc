@@ -13,7 +13,6 @@ namespace reprise {
 namespace {
 
 using ::testing::ElementsAreArray;
-using ::testing::HasSubstr;
 
 std::vector<std::uint32_t> tokens(std::size_t count) {
   std::vector<std::uint32_t> out(count);
@@ -66,53 +65,24 @@ TEST_P(EachScheme, FewerTokensThanABlockHaveNoKey) {
   EXPECT_TRUE(block_keys({}, 16, GetParam())->empty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Schemes, EachScheme, ::testing::Values(KeyScheme::kSha256, KeyScheme::kXxh3),
-                         [](const auto& scheme) { return scheme.param == KeyScheme::kSha256 ? "sha256" : "xxh3"; });
+const char* name_of(const ::testing::TestParamInfo<KeyScheme>& scheme) {
+  switch (scheme.param) {
+    case KeyScheme::kSha256: return "sha256";
+    case KeyScheme::kXxh3: return "xxh3";
+    case KeyScheme::kFarmRolling: return "farm_rolling";
+    case KeyScheme::kFarmSimple: return "farm_simple";
+  }
+  return "";
+}
+INSTANTIATE_TEST_SUITE_P(Schemes, EachScheme,
+                         ::testing::Values(KeyScheme::kSha256, KeyScheme::kXxh3, KeyScheme::kFarmRolling,
+                                           KeyScheme::kFarmSimple),
+                         &name_of);
 
 TEST(Keys, BlockTokensOfZeroIsAnError) {
   const auto keys = block_keys(tokens(4), 0);
   ASSERT_FALSE(keys);
   EXPECT_EQ(keys.error().code, ErrorCode::kInvalid);
-}
-
-Result<BlockKey> from_hash(std::string_view algorithm, const std::string& hash, bool trust = false) {
-  return key_from_hash(algorithm, std::as_bytes(std::span(hash)), trust);
-}
-
-TEST(KeyFromHash, OnlyLongCryptographicHashesAreTakenOnTrustOfNobody) {
-  for (const char* name : {"sha256", "sha256_cbor", "sha512", "blake3", "blake2b", "sha3_256"}) {
-    EXPECT_TRUE(from_hash(name, std::string(32, 'h'))) << name;
-    EXPECT_TRUE(from_hash(name, std::string(17, 'h'))) << name;
-    const auto shortened = from_hash(name, std::string(16, 'h'));
-    ASSERT_FALSE(shortened) << name;
-    EXPECT_EQ(shortened.error().code, ErrorCode::kDenied);
-    EXPECT_THAT(shortened.error().message, HasSubstr("trust_hashes"));
-    EXPECT_TRUE(from_hash(name, std::string(16, 'h'), true)) << name;
-  }
-  for (const char* name : {"xxhash", "xxhash_cbor", "builtin", "md5", "sha1", "murmur3", "sha256_cbor_64bit"}) {
-    const auto weak = from_hash(name, std::string(32, 'h'));
-    ASSERT_FALSE(weak) << name;
-    EXPECT_EQ(weak.error().code, ErrorCode::kDenied) << name;
-    EXPECT_TRUE(from_hash(name, std::string(32, 'h'), true)) << name;
-  }
-}
-
-TEST(KeyFromHash, AlgorithmAndHashBothCountAndDoNotRunTogether) {
-  const auto key = [](std::string_view algorithm, const std::string& hash) {
-    return from_hash(algorithm, hash, true).value().hex();
-  };
-  EXPECT_NE(key("sha256", std::string(32, 'h')), key("sha512", std::string(32, 'h')));
-  EXPECT_NE(key("sha256", std::string(32, 'h')), key("sha256", std::string(33, 'h')));
-  EXPECT_NE(key("ab", "c" + std::string(20, 'h')), key("abc", std::string(20, 'h')));
-}
-
-TEST(KeyFromHash, WhatIsNoNameOrNoHashIsInvalidEvenIfTrusted) {
-  EXPECT_EQ(from_hash("", std::string(32, 'h'), true).error().code, ErrorCode::kInvalid);
-  EXPECT_EQ(from_hash("SHA256", std::string(32, 'h'), true).error().code, ErrorCode::kInvalid);
-  EXPECT_EQ(from_hash(std::string(65, 'a'), std::string(32, 'h'), true).error().code, ErrorCode::kInvalid);
-  EXPECT_EQ(from_hash("sha256", "", true).error().code, ErrorCode::kInvalid);
-  EXPECT_EQ(from_hash("sha256", std::string(1025, 'h'), true).error().code, ErrorCode::kInvalid);
-  EXPECT_TRUE(from_hash(std::string(64, 'a'), std::string(1024, 'h'), true));
 }
 
 }  // namespace

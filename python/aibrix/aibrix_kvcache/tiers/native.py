@@ -1,0 +1,177 @@
+"""Both tiers in one cache of the core: the normal case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import reprise
+import torch
+from reprise import Reason
+
+from .. import envs
+from ..cache_handle import KVCacheHandle, MemoryRegionKVCacheHandle
+from ..chains import Blocks
+from ..config import KVCacheConfig
+from ..memory import MemoryRegion
+from . import settings
+from .arena import Arena
+from .buffers import buffers_of, writable_buffers
+from .footer import TokenFooter
+from .handles import LeasedHandle, ReservedHandle
+from .tiers import Answer
+
+_NOTHING = Answer(0, 0, 0, Reason.NONE)
+
+
+class NativeTiers:
+    """One embedded `reprise.Cache`, with a store behind it or not."""
+
+    def __init__(self, config: KVCacheConfig, footer: TokenFooter | None, *, capacity: int, policy: str, url: str) -> None:
+        spec = config.block_spec
+        self.has_l1 = capacity > 0
+        self.has_l2 = url != ""
+        self._what = f"L1 {policy} {capacity} bytes" if self.has_l1 else "no L1"
+        self._what += f", L2 {url}" if self.has_l2 else ", no L2"
+        self._dtype, self._shape, self._nbytes = spec.block_dtype, spec.block_shape, spec.block_nbytes
+        self._footer = footer
+        self._threshold = envs.AIBRIX_KV_CACHE_OL_DOUBLE_GET_THRESHOLD
+        self._waits = self.has_l2 and envs.AIBRIX_KV_CACHE_OL_L2_CACHE_INGESTION_MAX_INFLIGHT_TOKENS == 0
+        self._flush_limit = float(envs.AIBRIX_KV_CACHE_OL_FLUSH_TIMEOUT_S)
+        self._cache = reprise.Cache.open("embedded:", **settings.core_options(config, capacity, policy, url))
+        arena = Arena.of(self._cache, self._dtype, self._shape, self._nbytes)
+        assert arena is not None, "an embedded cache has its memory in this process"
+        self._arena = arena
+        if envs.AIBRIX_KV_CACHE_OL_DEVICE == "cpu":
+            arena.pin()
+
+    @property
+    def cache(self) -> reprise.Cache:
+        return self._cache
+
+    def _time_for(self, blocks: Blocks, per_block: float) -> tuple[float, bool]:
+        """How long L2 may take, and whether it is asked at all: not for a few blocks behind many in L1."""
+        if not self.has_l2:
+            return 0.0, False
+        total = missing = blocks.count
+        if self.has_l1:
+            missing -= self._cache.match(blocks.chain, timeout=0).from_l1
+            least, *share = self._threshold
+            if missing == 0 or missing < least or (share and missing < share[0] * total):
+                return 0.0, False
+        return missing * per_block, True
+
+    def exists(self, blocks: Blocks, timeout_per_block: float) -> Answer:
+        timeout, asked = self._time_for(blocks, timeout_per_block)
+        found = self._cache.match(blocks.chain, timeout=timeout)
+        return Answer(found.blocks, found.from_l1, found.from_l2, found.reason, asked)
+
+    def acquire(self, blocks: Blocks, timeout_per_block: float) -> tuple[LeasedHandle | None, Answer]:
+        timeout, asked = self._time_for(blocks, timeout_per_block)
+        lease = self._cache.acquire(blocks.chain, timeout=timeout)
+        found = lease.match
+        assert found is not None
+        count, reason = found.blocks, found.reason
+        if count and self._footer is not None:
+            expected = self._footer.make(blocks.prefix, blocks.query, count)
+            good = self._footer.matching(self._arena.slab, lease.offsets, self._nbytes, expected)
+            if good < count:
+                count, reason = good, Reason.FOREIGN
+        answer = Answer(count, found.from_l1, found.from_l2, reason, asked)
+        if count == 0:
+            lease.release()
+            return None, answer
+        handle = LeasedHandle(self._arena, lease, self._dtype, self._shape)
+        handle.truncate(count)
+        return handle, answer
+
+    def copy_out(self, blocks: Blocks, into: Sequence[MemoryRegion], timeout_per_block: float) -> Answer:
+        blocks = blocks.first(len(into))
+        out = writable_buffers(into, self._nbytes)
+        if self._footer is None and out is not None:
+            timeout, asked = self._time_for(blocks, timeout_per_block)
+            found = self._cache.get(blocks.chain, out, timeout=timeout)
+            return Answer(found.blocks, found.from_l1, found.from_l2, found.reason, asked)
+        handle, answer = self.acquire(blocks, timeout_per_block)
+        if handle is None:
+            return answer
+        for source, target in zip(handle.memory_regions, into, strict=False):
+            target.slab[target.addr : target.addr + target.length].copy_(
+                source.slab[source.addr : source.addr + source.length]
+            )
+        still_there = handle.valid
+        handle.release()
+        return answer if still_there else _NOTHING._replace(reason=Reason.EXPIRED)
+
+    def allocate(self, blocks: Blocks) -> tuple[MemoryRegionKVCacheHandle | None, Reason]:
+        reservation = self._cache.reserve(blocks.chain)
+        room = self._room(blocks, reservation.offsets)
+        if room == 0:
+            reservation.abandon()
+            return None, Reason.FULL
+        handle = ReservedHandle(self._arena, reservation, blocks.keys, room, self._dtype, self._shape)
+        return handle, Reason.NONE
+
+    def _room(self, blocks: Blocks, offsets: Sequence[int]) -> int:
+        """How many blocks, from the first on, have memory or are in the cache."""
+        taken = [i for i, offset in enumerate(offsets) if offset >= 0]
+        if len(taken) == len(offsets):
+            return len(taken)
+        # A block without memory is in the cache if one behind it has some: nothing is kept behind a hole.
+        known = self._cache.match(blocks.chain, timeout=0).blocks
+        return max(known, taken[-1] + 1 if taken else 0)
+
+    def store(self, blocks: Blocks, handle: KVCacheHandle) -> tuple[int, Reason]:
+        blocks = blocks.first(len(handle))
+        if isinstance(handle, ReservedHandle) and handle.keys[: len(blocks.keys)] == blocks.keys:
+            kept, reason = self._commit(blocks, handle)
+        else:
+            try:
+                kept, reason = self._put(blocks, handle)
+            finally:
+                handle.release()
+        if self._waits and kept:
+            self._cache.flush(timeout=self._flush_limit)
+        return kept, reason
+
+    def _commit(self, blocks: Blocks, handle: ReservedHandle) -> tuple[int, Reason]:
+        count = blocks.count
+        if self._footer is not None:
+            footers = self._footer.make(blocks.prefix, blocks.query, count)
+            self._footer.write(self._arena.slab, handle.offsets, self._nbytes, footers)
+        if handle.commit(count) == count:
+            return count, Reason.NONE
+        return self._cache.match(blocks.chain, timeout=0).blocks, Reason.BUSY
+
+    def _put(self, blocks: Blocks, handle: KVCacheHandle) -> tuple[int, Reason]:
+        payloads = buffers_of(handle, self._nbytes)[: blocks.count]
+        if self._footer is not None:
+            footers = self._footer.make(blocks.prefix, blocks.query, blocks.count)
+            payloads = [np.concatenate([p, f]) for p, f in zip(payloads, footers, strict=True)]
+        stored = self._cache.put(blocks.chain, payloads)
+        if stored.declined == 0:
+            return blocks.count, Reason.NONE
+        return stored.declined_blocks.index(True), stored.reason
+
+    def erase(self, blocks: Blocks, timeout: float | None) -> None:
+        self._cache.erase(blocks.chain, timeout=timeout)
+
+    def prefetch(self, blocks: Blocks) -> None:
+        if self.has_l1 and self.has_l2:
+            self._cache.prefetch(blocks.chain, timeout=0)
+
+    def flush(self, timeout: float | None) -> bool:
+        return self._cache.flush(timeout=timeout)
+
+    def usage(self) -> tuple[int, int]:
+        l1 = self._cache.stats().l1
+        return l1.used_bytes, l1.capacity_bytes
+
+    def describe(self) -> str:
+        return self._what
+
+    def close(self, timeout: float) -> None:
+        if self.has_l2 and not self._cache.closed:
+            self._cache.flush(timeout=timeout)
+        self._cache.close()

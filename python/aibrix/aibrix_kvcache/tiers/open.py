@@ -1,0 +1,35 @@
+"""Which tiers the environment asks for."""
+
+from __future__ import annotations
+
+from .. import envs
+from ..common.absl_logging import getLogger
+from ..config import KVCacheConfig
+from ..namespaces import UNNAMED, model_of
+from . import settings
+from .footer import TokenFooter
+from .native import NativeTiers
+from .tiers import Tiers
+
+logger = getLogger(__name__)
+
+
+def open_tiers(config: KVCacheConfig, footer: TokenFooter | None) -> Tiers:
+    """AssertionError when neither tier is on; ValueError naming the variable for what there is not."""
+    capacity, url = settings.l1_capacity(), settings.l2_url(config)
+    assert capacity > 0 or url, (
+        "neither L1 (AIBRIX_KV_CACHE_OL_L1_CACHE_ENABLED, _L1_CACHE_CAPACITY_GB) nor L2 "
+        "(AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND) is on"
+    )
+    if url and not url.startswith("mock:") and model_of(config) == UNNAMED:
+        logger.warning(
+            "L2 %s may be shared, and nobody said what the model is: models of one shape would share their blocks. "
+            "Set AIBRIX_KV_CACHE_OL_MODEL, or KVCacheConfig(model=...)", url,
+        )  # fmt: skip
+    name = envs.AIBRIX_KV_CACHE_OL_L1_CACHE_EVICTION_POLICY
+    policy = settings.POLICIES.get(name.upper())
+    if policy is not None:
+        return NativeTiers(config, footer, capacity=capacity, policy=policy, url=url)
+    from .policy import PolicyTiers  # Only who asks for it pays for it.
+
+    return PolicyTiers(config, footer, capacity=capacity, policy=name, url=url)
