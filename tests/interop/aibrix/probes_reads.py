@@ -108,9 +108,10 @@ def late_write_into_reused(folder: Path) -> None:
 @defect("17", "with TOKEN_VALIDATION_ENABLED one block is found, whatever was stored")
 def token_validation(folder: Path) -> None:
     prompt = tokens(4)
-    l2_only(TOKEN_VALIDATION_ENABLED=1)
+    shfs(folder, TOKEN_VALIDATION_ENABLED=1)
     with manager() as cache:
         must_store(cache, None, view(prompt), [1, 2, 3, 4])
+    with manager() as cache:
         served = read(cache, None, view(prompt))
         assert served == [1, 2, 3, 4], f"four blocks were stored and acquire serves {served}"
 

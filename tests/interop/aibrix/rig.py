@@ -146,8 +146,8 @@ def own_buffers(spec: Any, blocks: int, value: float = 0.0) -> tuple[Any, Any]:
 
 def l2_only(**more: object) -> None:
     """L2 alone, in this process's memory unless told otherwise."""
-    pool(16 << 10)
     setenv(**{"L1_CACHE_ENABLED": 0, "L2_CACHE_BACKEND": "MOCK", "CHUNK_SIZE": 64, **more})
+    pool(16 << 10)  # Last: it imports the package, which reads some of the environment then.
 
 
 def shfs(root: Path, **more: object) -> None:
