@@ -11,6 +11,8 @@
 #include "views.h"
 
 NB_MODULE(_native, m) {
+  // What lives until the interpreter ends, a tensor over the cache's memory in a global for example, is no leak.
+  nanobind::set_leak_warnings(false);
   m.doc() = "The native half of reprise. Import names from `reprise`.";
   m.attr("__version__") = REPRISE_VERSION;
   reprise::python::bind_errors(m);

@@ -21,8 +21,9 @@ from .config import KVCacheConfig
 from .kvcache_manager import KVCacheFeature, KVCacheManager
 from .limits import chunk_size, max_seq_len
 from .memory import MemoryRegion
-from .metrics import OP, KVCacheMetrics
+from .metrics import KVCacheMetrics, MetricRecorder
 from .namespaces import key_scheme, namespace_of
+from .observation import OP, observe
 from .spec import KVCacheBlockSpec
 from .status import Status, StatusCodes
 from .tiers import Answer, Tiers
@@ -73,11 +74,15 @@ class BaseKVCacheManager(KVCacheManager):
         self._tiers: Tiers = open_tiers(config, footer)
         self._metrics = KVCacheMetrics(
             block_ntokens=self.block_ntokens,
+            capacity_nbytes=self._tiers.usage()[1],
             enable_l1=self._tiers.has_l1,
             enable_l2=self._tiers.has_l2,
             enable_time_measurement=envs.AIBRIX_KV_CACHE_OL_TIME_MEASUREMENT_ENABLED,
-            usage=self._tiers.usage,
+            enable_breakdown_measurement=envs.AIBRIX_KV_CACHE_OL_BREAKDOWN_MEASUREMENT_ENABLED,
         )
+        if self._metrics.l1 is not None:
+            for usage in self._metrics.l1.usages:
+                usage.used = lambda: self._tiers.usage()[0]
         profiling.start()
         logger.info("%r", self)
 
@@ -102,7 +107,7 @@ class BaseKVCacheManager(KVCacheManager):
 
     # Reads.
 
-    def acquire(self, *args: Any, **kwargs: Any) -> Status[tuple[int, KVCacheHandle]]:
+    def acquire(self, *args: Any, **kwargs: Any) -> Status[Any]:
         began = time.perf_counter()
         prefix, query, _ = parse_kvcache_api_args(*args, **kwargs)
         handle: MemoryRegionKVCacheHandle | None = None
@@ -118,7 +123,7 @@ class BaseKVCacheManager(KVCacheManager):
         self._observe(OP.ACQUIRE, prefix, query, began, status, answer)
         return status
 
-    def get(self, *args: Any, **kwargs: Any) -> Status[int]:
+    def get(self, *args: Any, **kwargs: Any) -> Status[Any]:
         began = time.perf_counter()
         prefix, query, into = parse_kvcache_api_args(*args, **kwargs)
         assert isinstance(into, KVCacheHandle), f"get needs a handle to copy into, not {type(into).__name__}"
@@ -131,7 +136,7 @@ class BaseKVCacheManager(KVCacheManager):
         self._observe(OP.GET, prefix, query, began, status, answer)
         return status
 
-    def exists(self, *args: Any, **kwargs: Any) -> Status[int]:
+    def exists(self, *args: Any, **kwargs: Any) -> Status[Any]:
         began = time.perf_counter()
         prefix, query, _ = parse_kvcache_api_args(*args, **kwargs)
 
@@ -168,14 +173,14 @@ class BaseKVCacheManager(KVCacheManager):
 
     # Writes.
 
-    def allocate_for(self, *args: Any, **kwargs: Any) -> Status[KVCacheHandle]:
+    def allocate_for(self, *args: Any, **kwargs: Any) -> Status[Any]:
         began = time.perf_counter()
         prefix, query, _ = parse_kvcache_api_args(*args, **kwargs)
         status = self._allocate(prefix, query)
         self._observe(OP.ALLOCATE, prefix, query, began, status, _NO_BLOCKS)
         return status
 
-    def _allocate(self, prefix: Tokens | None, query: Tokens) -> Status[KVCacheHandle]:
+    def _allocate(self, prefix: Tokens | None, query: Tokens) -> Status[Any]:
         if misaligned := self._misaligned(prefix):
             return misaligned
         if len(query) < self.block_ntokens:
@@ -188,7 +193,7 @@ class BaseKVCacheManager(KVCacheManager):
             return Status(StatusCodes.OUT_OF_MEMORY, f"no block could be made free: {reason.name}")
         return Status.ok(handle)
 
-    def allocate(self, nblocks: int) -> Status[KVCacheHandle]:
+    def allocate(self, nblocks: int) -> Status[Any]:
         """Memory for `nblocks` blocks whose tokens are not said yet: `put` copies out of it. See `allocate_for`."""
         capacity = self._tiers.usage()[1] or self.block_nbytes * self._chunk_size // self.block_ntokens
         if nblocks <= 0:
@@ -198,7 +203,7 @@ class BaseKVCacheManager(KVCacheManager):
         regions = [MemoryRegion(memory, i * nbytes, nbytes) for i in range(blocks)]
         return Status.ok(MemoryRegionKVCacheHandle(self.block_dtype, self.block_shape, regions))
 
-    def put(self, *args: Any, **kwargs: Any) -> Status[int]:
+    def put(self, *args: Any, **kwargs: Any) -> Status[Any]:
         began = time.perf_counter()
         prefix, query, handle = parse_kvcache_api_args(*args, **kwargs)
         assert isinstance(handle, KVCacheHandle), f"put needs a handle with the blocks, not {type(handle).__name__}"
@@ -206,7 +211,7 @@ class BaseKVCacheManager(KVCacheManager):
         self._observe(OP.PUT, prefix, query, began, status, _NO_BLOCKS)
         return status
 
-    def _put(self, prefix: Tokens | None, query: Tokens, handle: KVCacheHandle) -> Status[int]:
+    def _put(self, prefix: Tokens | None, query: Tokens, handle: KVCacheHandle) -> Status[Any]:
         count = min(len(query) // self.block_ntokens, len(handle))
         refused = self._misaligned(prefix) or _mismatch(handle, self.block_spec)
         if refused is None and self._max_seq_len > 0:
@@ -286,19 +291,10 @@ class BaseKVCacheManager(KVCacheManager):
         )
 
     def _observe(
-        self, op: OP, prefix: Tokens | None, query: Tokens, began: float, status: Status[Any], answer: Answer
+        self, op: MetricRecorder.OP, prefix: Tokens | None, query: Tokens, began: float, status: Status[Any], answer: Answer
     ) -> None:
-        self._metrics.observe(
-            op,
-            prefix_tokens=0 if prefix is None else len(prefix),
-            tokens=len(query),
-            seconds=time.perf_counter() - began,
-            code=status.error_code,
-            from_l1=answer.from_l1 * self.block_ntokens,
-            from_l2=answer.from_l2 * self.block_ntokens,
-            asked_l2=answer.asked_l2,
-            fetched_tokens=answer.blocks * self.block_ntokens,
-        )
+        seconds = time.perf_counter() - began
+        observe(self._metrics, op, prefix, query, seconds, status, answer, self.block_ntokens)
 
 
 def _mismatch(handle: KVCacheHandle, spec: KVCacheBlockSpec) -> Status[Any] | None:

@@ -68,29 +68,29 @@ class KVCacheManager(ABC):
         """Starts bringing blocks up from L2, and returns at once."""
 
     @abstractmethod
-    def allocate_for(self, *args: Any, **kwargs: Any) -> Status[KVCacheHandle]:
+    def allocate_for(self, *args: Any, **kwargs: Any) -> Status[Any]:
         """Memory of the cache to fill for these blocks, then to be given to `put`.
 
         There may be fewer blocks than asked for; OUT_OF_MEMORY if there are none.
         """
 
     @abstractmethod
-    def acquire(self, *args: Any, **kwargs: Any) -> Status[tuple[int, KVCacheHandle]]:
+    def acquire(self, *args: Any, **kwargs: Any) -> Status[Any]:
         """The longest run of blocks right after `prefix`: tokens, and a handle of the cache's memory to read.
 
         The caller releases the handle. NOT_FOUND if there is no block.
         """
 
     @abstractmethod
-    def get(self, *args: Any, **kwargs: Any) -> Status[int]:
+    def get(self, *args: Any, **kwargs: Any) -> Status[Any]:
         """The same, copied into the caller's handle (third argument): tokens that were copied."""
 
     @abstractmethod
-    def exists(self, *args: Any, **kwargs: Any) -> Status[int]:
+    def exists(self, *args: Any, **kwargs: Any) -> Status[Any]:
         """How many tokens `acquire` would find; moves nothing."""
 
     @abstractmethod
-    def put(self, *args: Any, **kwargs: Any) -> Status[int]:
+    def put(self, *args: Any, **kwargs: Any) -> Status[Any]:
         """Stores the blocks of a handle (third argument), which it takes over: tokens that were stored."""
 
     @abstractmethod

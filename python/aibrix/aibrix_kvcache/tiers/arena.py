@@ -23,7 +23,7 @@ class Arena:
     @classmethod
     def of(cls, cache: reprise.Cache, dtype: torch.dtype, shape: tuple[int, ...], nbytes: int) -> Arena | None:
         """None where the cache's bytes are not in one piece of this process's memory."""
-        memory = cache.memory
+        memory = cache.writable_memory
         return None if memory is None else cls(memory, dtype, shape, nbytes)
 
     def tensors(self, offsets: Sequence[int]) -> list[torch.Tensor]:

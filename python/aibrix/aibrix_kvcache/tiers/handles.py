@@ -18,7 +18,7 @@ class _Share:
 
     def __init__(self, lease: reprise.Lease) -> None:
         self._lease = lease
-        self._view = lease[0]  # A lease that is viewed is renewed as long as it lives.
+        self._hold = lease.hold()  # A lease that is held is renewed as long as it lives.
         self._left = len(lease)
         self._lock = threading.Lock()
 
@@ -31,7 +31,7 @@ class _Share:
             self._left -= blocks
             if self._left != 0:
                 return
-        self._view.release()
+        self._hold.release()
         self._lease.release()
 
 
