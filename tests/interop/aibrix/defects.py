@@ -11,6 +11,7 @@ takes longer than its probe may is ended, which counts as the fault.
 from __future__ import annotations
 
 import faulthandler
+import importlib.util
 import logging
 import os
 import sys
@@ -32,6 +33,8 @@ def run(name: str) -> int:
     for variable in [variable for variable in os.environ if variable.startswith(PREFIX)]:
         del os.environ[variable]
     logging.disable(logging.CRITICAL)
+    if importlib.util.find_spec("torch"):
+        importlib.import_module("torch")  # Takes a while, which is not the probe's time.
     faulthandler.dump_traceback_later(found.seconds, exit=True)
     with tempfile.TemporaryDirectory(prefix="aibrix-defect-", ignore_cleanup_errors=True) as folder:
         try:

@@ -46,7 +46,7 @@ def run(python: Path, probe: Defect) -> tuple[int, float, str]:
     start = time.monotonic()
     command = [str(python), str(HERE / "defects.py"), probe.name]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=probe.seconds + 30)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=probe.seconds + 120)
     except subprocess.TimeoutExpired:
         return 1, time.monotonic() - start, "it hung"
     lines = [line for line in done.stderr.splitlines() if line.strip()]

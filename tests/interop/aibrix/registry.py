@@ -23,7 +23,7 @@ class Defect:
 DEFECTS: dict[str, Defect] = {}
 
 
-def defect(number: str, says: str, seconds: float = 30) -> Callable[[Probe], Probe]:
+def defect(number: str, says: str, seconds: float = 60) -> Callable[[Probe], Probe]:
     """Registers a probe under its function's name. `seconds` bounds a whole process, so it is generous."""
 
     def register(probe: Probe) -> Probe:
