@@ -6,10 +6,11 @@ import sys
 import threading
 
 import pytest
-from conftest import BLOCK, block, make_chain
 
 import reprise
 import reprise.aio
+
+from conftest import BLOCK, block, make_chain
 
 
 @pytest.fixture
