@@ -185,6 +185,48 @@ TEST_P(EnvContract, ListsAndRemoves) {
   EXPECT_EQ(read(*file, 0, {back.span()}), IoStatus::kOk) << "an open file outlives its name";
 }
 
+TEST_P(EnvContract, ListsDirectories) {
+  ASSERT_TRUE(env_->make_directory(dir_ + "/c/d"));
+  ASSERT_TRUE(env_->make_directory(dir_ + "/e"));
+  create("f");
+  EXPECT_THAT(*env_->list_directories(dir_), ::testing::UnorderedElementsAre("c", "e"));
+  EXPECT_THAT(*env_->list_directories(dir_ + "/c"), ::testing::ElementsAre("d"));
+  EXPECT_THAT(*env_->list(dir_), ::testing::ElementsAre("f"));
+  EXPECT_EQ(env_->list_directories(dir_ + "/no").error().status, IoStatus::kNotFound);
+}
+
+TEST_P(EnvContract, RenamesOverWhatIsThere) {
+  const AlignedBuffer one = pages(1, 1);
+  const AlignedBuffer two = pages(2, 2);
+  const auto old = create("to");
+  ASSERT_EQ(write(*old, 0, {one.span()}), IoStatus::kOk);
+  ASSERT_EQ(write(*create("from"), 0, {two.span()}), IoStatus::kOk);
+  ASSERT_TRUE(env_->rename(path("from"), path("to")));
+  EXPECT_THAT(*env_->list(dir_), ::testing::ElementsAre("to"));
+  EXPECT_EQ(env_->info(path("to"))->bytes, 2 * kPageBytes);
+  const AlignedBuffer back(kPageBytes);
+  ASSERT_EQ(read(*old, 0, {back.span()}), IoStatus::kOk) << "who has the old one open keeps it";
+  EXPECT_TRUE(std::ranges::equal(back.span(), one.span()));
+  EXPECT_EQ(env_->rename(path("from"), path("to")).error().status, IoStatus::kNotFound);
+  EXPECT_EQ(env_->rename(path("to"), dir_ + "/no/to").error().status, IoStatus::kNotFound);
+  EXPECT_EQ(env_->info(path("to"))->bytes, 2 * kPageBytes);
+}
+
+TEST_P(EnvContract, KnowsFilesByName) {
+  EXPECT_EQ(env_->info(path("x")).error().status, IoStatus::kNotFound);
+  EXPECT_EQ(env_->info(dir_).error().status, IoStatus::kNotFound) << "a directory is no file";
+  const auto file = create("x");
+  const AlignedBuffer page = pages(1, 1);
+  ASSERT_EQ(write(*file, 0, {page.span()}), IoStatus::kOk);
+  const auto before = env_->info(path("x"));
+  ASSERT_TRUE(before) << before.error().message;
+  EXPECT_EQ(before->bytes, kPageBytes);
+  ASSERT_TRUE(file->mark_used());
+  const auto after = env_->info(path("x"));
+  EXPECT_GE(after->used, before->used);
+  EXPECT_EQ(after->written, before->written);
+}
+
 TEST_P(EnvContract, OneHolderOfALock) {
   auto first = env_->lock(path("LOCK"));
   ASSERT_TRUE(first) << first.error().message;

@@ -97,6 +97,18 @@ class FaultEnv final : public Env {
     if (gone_.load()) return gone(directory);
     return inner_.list(directory);
   }
+  IoResult<std::vector<std::string>> list_directories(const std::string& directory) override {
+    if (gone_.load()) return gone(directory);
+    return inner_.list_directories(directory);
+  }
+  IoResult<FileInfo> info(const std::string& path) override {
+    if (gone_.load()) return gone(path);
+    return inner_.info(path);
+  }
+  IoResult<void> rename(const std::string& from, const std::string& to) override {
+    if (gone_.load()) return gone(to);
+    return inner_.rename(from, to);
+  }
   IoResult<void> remove(const std::string& path) override {
     if (gone_.load()) return gone(path);
     return inner_.remove(path);
@@ -136,6 +148,7 @@ class FaultEnv final : public Env {
       return inner->allocate(bytes);
     }
     IoResult<void> sync() override { return inner->sync(); }
+    IoResult<void> mark_used() override { return inner->mark_used(); }
 
     FaultEnv& env;
     const std::unique_ptr<File> inner;

@@ -1,7 +1,8 @@
 // Files in memory, for tests that must not depend on a disk or that want to pull the plug.
 //
 // Thread-safe. `lose_power` does what a power loss may do: of every page written since the last sync, either the old or
-// the new bytes remain, at random; so do sizes. Directories exist implicitly once made.
+// the new bytes remain, at random; so do sizes. Directories exist implicitly once made. `set_time` turns the clock that
+// files are stamped by.
 #pragma once
 
 #include <algorithm>
@@ -49,12 +50,22 @@ class MemoryEnv final : public Env {
     return found == disk_->files.end() ? nullptr : &found->second->bytes;
   }
 
+  void set_time(WallTime now) {
+    const std::lock_guard lock(disk_->mutex);
+    disk_->now = now;
+  }
+  [[nodiscard]] WallTime time() const {
+    const std::lock_guard lock(disk_->mutex);
+    return disk_->now;
+  }
+
   IoResult<std::unique_ptr<File>> open(const std::string& path, OpenMode mode, Direct) override {
     const std::lock_guard lock(disk_->mutex);
     auto found = disk_->files.find(path);
     if (mode == OpenMode::kCreate) {
       if (!disk_->directories.contains(parent(path))) return missing(path);
       found = disk_->files.insert_or_assign(path, std::make_shared<Node>()).first;
+      found->second->written = found->second->used = disk_->now;
     }
     if (found == disk_->files.end()) return missing(path);
     return std::make_unique<MemoryFile>(disk_, found->second, mode != OpenMode::kRead);
@@ -80,6 +91,7 @@ class MemoryEnv final : public Env {
         std::memcpy(file.node->bytes.data() + at, piece.data(), piece.size());
         at += piece.size();
       }
+      file.node->written = disk_->now;
       return IoStatus::kOk;
     });
   }
@@ -92,6 +104,31 @@ class MemoryEnv final : public Env {
       if (parent(path) == directory) names.push_back(path.substr(directory.size() + 1));
     }
     return names;
+  }
+  IoResult<std::vector<std::string>> list_directories(const std::string& directory) override {
+    const std::lock_guard lock(disk_->mutex);
+    if (!disk_->directories.contains(directory)) return missing(directory);
+    std::vector<std::string> names;
+    for (const std::string& path : disk_->directories) {
+      if (parent(path) == directory) names.push_back(path.substr(directory.size() + 1));
+    }
+    return names;
+  }
+  IoResult<FileInfo> info(const std::string& path) override {
+    const std::lock_guard lock(disk_->mutex);
+    const auto found = disk_->files.find(path);
+    if (found == disk_->files.end()) return missing(path);
+    return FileInfo{found->second->bytes.size(), found->second->written, found->second->used};
+  }
+  IoResult<void> rename(const std::string& from, const std::string& to) override {
+    const std::lock_guard lock(disk_->mutex);
+    const auto found = disk_->files.find(from);
+    if (found == disk_->files.end()) return missing(from);
+    if (!disk_->directories.contains(parent(to))) return missing(to);
+    auto node = std::move(found->second);
+    disk_->files.erase(found);
+    disk_->files.insert_or_assign(to, std::move(node));
+    return {};
   }
   IoResult<void> remove(const std::string& path) override {
     const std::lock_guard lock(disk_->mutex);
@@ -126,11 +163,14 @@ class MemoryEnv final : public Env {
   struct Node {
     std::vector<std::byte> bytes;
     std::vector<std::byte> synced;
+    WallTime written;
+    WallTime used;
   };
   // Shared by the Env and its open files.
   struct Disk {
     std::mutex mutex;
     std::uint64_t capacity = 0;
+    WallTime now{std::chrono::hours(24 * 365 * 56)};
     std::map<std::string, std::shared_ptr<Node>> files;
     std::set<std::string> directories;
     std::map<std::string, std::weak_ptr<int>> locks;
@@ -170,6 +210,11 @@ class MemoryEnv final : public Env {
     IoResult<void> sync() override {
       const std::lock_guard lock_disk(disk->mutex);
       node->synced = node->bytes;
+      return {};
+    }
+    IoResult<void> mark_used() override {
+      const std::lock_guard lock_disk(disk->mutex);
+      node->used = disk->now;
       return {};
     }
     static std::unexpected<IoError> full() {

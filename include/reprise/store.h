@@ -61,7 +61,8 @@ class Store {
 
   [[nodiscard]] virtual const StoreInfo& info() const = 0;
 
-  /// Sets present[i] for each id. May be wrong in either direction (a read decides). Fails when the store is away.
+  /// Sets present[i] for each id. May be wrong in either direction (a read decides). Fails when the store is away. At
+  /// the deadline it returns what it knows, and false for the rest: nobody takes that for absent then.
   [[nodiscard]] virtual Result<void> contains(std::span<const BlockId> ids, std::span<bool> present,
                                               Deadline deadline) = 0;
   /// Fills each op's outcome; one that is not done by the deadline is kTimeout, and its buffer no longer written to.

@@ -1,8 +1,11 @@
 """The native half of reprise. Import names from `reprise`."""
 
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing_extensions import Buffer
 import enum
 
-import KeyScheme
+__version__: str
 
 
 class Reason(enum.Enum):
@@ -150,7 +153,7 @@ class Namespace:
     @property
     def heads(self) -> range: ...
 
-    def __eq__(self, arg: Namespace, /) -> bool: ...
+    def __eq__(self, arg: object, /) -> bool: ...
 
     def __hash__(self) -> int: ...
 
@@ -171,7 +174,7 @@ class MatchRule:
     def exact(position: int) -> MatchRule:
         """Only the block at `position`: snapshots of a state."""
 
-    def __eq__(self, arg: MatchRule, /) -> bool: ...
+    def __eq__(self, arg: object, /) -> bool: ...
 
     def __hash__(self) -> int: ...
 
@@ -218,7 +221,7 @@ class Match:
     def reason(self) -> Reason:
         """Why the run ends before the chain does."""
 
-    def __eq__(self, arg: Match, /) -> bool: ...
+    def __eq__(self, arg: object, /) -> bool: ...
 
     def __hash__(self) -> int: ...
 

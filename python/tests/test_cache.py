@@ -5,10 +5,11 @@ import datetime
 
 import numpy as np
 import pytest
-from conftest import BLOCK, block, make_chain, make_namespace
 
 import reprise
 from reprise import MatchRule, Reason
+
+from conftest import BLOCK, block, make_chain, make_namespace
 
 
 def test_what_is_put_is_found_again(any_cache):

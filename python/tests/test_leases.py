@@ -8,9 +8,10 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import BLOCK, block, make_chain, make_namespace
 
 import reprise
+
+from conftest import BLOCK, block, make_chain, make_namespace
 
 
 def stored(cache, blocks=2, first=5000):

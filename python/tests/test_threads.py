@@ -6,10 +6,11 @@ import sys
 import threading
 
 import pytest
-from conftest import BLOCK, block, make_chain
 
 import reprise
 import reprise.aio
+
+from conftest import BLOCK, block, make_chain
 
 
 @pytest.fixture
@@ -53,9 +54,13 @@ def test_others_run_while_a_call_waits(slow):
 
 def test_a_timeout_is_an_answer(slow):
     chain = only_in_store(slow)
-    found = slow.get(chain, [bytearray(BLOCK) for _ in range(2)], timeout=0.03)
-    # MISS: on a busy machine the time was over before the store was asked.
-    assert found.blocks == 0 and found.reason in (reprise.Reason.TIMEOUT, reprise.Reason.MISS)
+    for timeout in (0.03, 0.001, 0):  # with 0 the store is not asked at all
+        found = slow.get(chain, [bytearray(BLOCK) for _ in range(2)], timeout=timeout)
+        assert (found.blocks, found.reason) == (0, reprise.Reason.TIMEOUT)
+        with slow.acquire(chain, timeout=timeout) as lease:
+            assert (len(lease), lease.match.reason) == (0, reprise.Reason.TIMEOUT)
+        found = slow.match(chain, timeout=timeout)
+        assert (found.blocks, found.reason) == (0, reprise.Reason.TIMEOUT)
     with pytest.raises(ValueError, match="not a number"):
         slow.match(chain, timeout=float("nan"))
 

@@ -1,4 +1,4 @@
-// The seam for files: what the disk tier needs of an operating system, and nothing else.
+// The seam for files: what the stores on files need of an operating system, and nothing else.
 //
 // `make_env` gives the real form: io_uring where the kernel permits it, pread/pwrite elsewhere. testing/memory_env.h
 // keeps files in memory and can lose what was not synced; testing/fault_env.h wraps any form and makes it fail. All
@@ -6,6 +6,7 @@
 // does not outlive it. Nothing here throws.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -40,6 +41,16 @@ struct IoError {
 template <typename T>
 using IoResult = std::expected<T, IoError>;
 
+/// The time of day, as file systems keep it.
+using WallTime = std::chrono::system_clock::time_point;
+
+/// What a file system knows of a file that is not open.
+struct FileInfo {
+  std::uint64_t bytes = 0;
+  WallTime written;  ///< When its bytes last changed, by the clock of the file system.
+  WallTime used;     ///< When it was last marked as used, or read; file systems may be lazy about the latter.
+};
+
 /// An open file. Closes itself.
 class File {
  public:
@@ -53,6 +64,8 @@ class File {
   [[nodiscard]] virtual IoResult<void> allocate(std::uint64_t bytes) = 0;
   /// On return everything written so far survives a power loss.
   [[nodiscard]] virtual IoResult<void> sync() = 0;
+  /// FileInfo::used becomes now.
+  [[nodiscard]] virtual IoResult<void> mark_used() = 0;
 };
 
 /// One range to read, scattered over `pieces` in order. The pieces stay valid until the call returns.
@@ -90,6 +103,12 @@ class Env {
   virtual void write(std::span<const WriteRequest> requests, const Done& done, Deadline deadline) = 0;
   /// Names (not paths) of the regular files in a directory, in any order.
   [[nodiscard]] virtual IoResult<std::vector<std::string>> list(const std::string& directory) = 0;
+  /// Names of the directories in a directory, in any order.
+  [[nodiscard]] virtual IoResult<std::vector<std::string>> list_directories(const std::string& directory) = 0;
+  /// Of a regular file; kNotFound for anything else.
+  [[nodiscard]] virtual IoResult<FileInfo> info(const std::string& path) = 0;
+  /// Gives a file another name in one step, in the place of a file that has it already. Both are on one file system.
+  [[nodiscard]] virtual IoResult<void> rename(const std::string& from, const std::string& to) = 0;
   /// Removes a file. Open Files of it stay readable.
   [[nodiscard]] virtual IoResult<void> remove(const std::string& path) = 0;
   /// Makes the directory and those above it; fine if it is there.

@@ -19,6 +19,24 @@ std::unexpected<IoError> io_fail(std::string_view what, const std::string& path,
       IoError{status_of_errno(error), std::string(what) + " " + path + ": " + std::generic_category().message(error)});
 }
 
+template <typename Wanted>
+IoResult<std::vector<std::string>> list_some(const std::string& directory, Wanted wanted) {
+  std::error_code error;
+  std::vector<std::string> names;
+  std::filesystem::directory_iterator it(directory, error);
+  if (error) return io_fail("list", directory, error.value());
+  while (it != std::filesystem::directory_iterator()) {
+    if (wanted(*it)) names.push_back(it->path().filename().string());
+    it.increment(error);
+    if (error) return io_fail("list", directory, error.value());
+  }
+  return names;
+}
+
+WallTime wall_time(const timespec& time) {
+  return WallTime(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
+}
+
 template <typename Span>
 std::size_t remaining(Span pieces, std::size_t skip, std::vector<iovec>& out) {
   std::size_t total = 0;
@@ -66,7 +84,8 @@ IoStatus status_of_errno(int error) {
     case ENOSPC:
     case EDQUOT: return IoStatus::kNoSpace;
     case ENOENT:
-    case ENOTDIR: return IoStatus::kNotFound;
+    case ENOTDIR:
+    case ESTALE: return IoStatus::kNotFound;  // ESTALE: removed by another host while open here
     case EACCES:
     case EPERM:
     case EROFS: return IoStatus::kDenied;
@@ -118,6 +137,12 @@ IoResult<void> PosixFile::sync() {
   return {};
 }
 
+IoResult<void> PosixFile::mark_used() {
+  const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_NOW}, {.tv_sec = 0, .tv_nsec = UTIME_OMIT}};
+  if (::futimens(fd_, times) != 0) return io_fail("mark", path_, errno);
+  return {};
+}
+
 IoResult<std::unique_ptr<File>> PosixEnv::open(const std::string& path, OpenMode mode, Direct direct) {
   int flags = O_CLOEXEC | (mode == OpenMode::kRead ? O_RDONLY : O_RDWR);
   if (mode == OpenMode::kCreate) flags |= O_CREAT | O_TRUNC;
@@ -140,17 +165,29 @@ void PosixEnv::write(std::span<const WriteRequest> requests, const Done& done, D
 }
 
 IoResult<std::vector<std::string>> PosixEnv::list(const std::string& directory) {
-  std::error_code error;
-  std::vector<std::string> names;
-  std::filesystem::directory_iterator it(directory, error);
-  if (error) return io_fail("list", directory, error.value());
-  while (it != std::filesystem::directory_iterator()) {
+  return list_some(directory, [](const std::filesystem::directory_entry& entry) {
     std::error_code ignored;
-    if (it->is_regular_file(ignored)) names.push_back(it->path().filename().string());
-    it.increment(error);
-    if (error) return io_fail("list", directory, error.value());
-  }
-  return names;
+    return entry.is_regular_file(ignored);
+  });
+}
+
+IoResult<std::vector<std::string>> PosixEnv::list_directories(const std::string& directory) {
+  return list_some(directory, [](const std::filesystem::directory_entry& entry) {
+    std::error_code ignored;
+    return entry.is_directory(ignored);
+  });
+}
+
+IoResult<FileInfo> PosixEnv::info(const std::string& path) {
+  struct stat info{};
+  if (::stat(path.c_str(), &info) != 0) return io_fail("stat", path, errno);
+  if (!S_ISREG(info.st_mode)) return io_fail("stat", path, ENOENT);
+  return FileInfo{static_cast<std::uint64_t>(info.st_size), wall_time(info.st_mtim), wall_time(info.st_atim)};
+}
+
+IoResult<void> PosixEnv::rename(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) return io_fail("rename " + from + " to", to, errno);
+  return {};
 }
 
 IoResult<void> PosixEnv::remove(const std::string& path) {
@@ -159,10 +196,18 @@ IoResult<void> PosixEnv::remove(const std::string& path) {
 }
 
 IoResult<void> PosixEnv::make_directory(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) return io_fail("make directory", path, error.value());
-  return {};
+  // From the far end: mostly only the last one is missing, and on a remote file system every look costs a round trip.
+  if (::mkdir(path.c_str(), 0777) == 0) return {};
+  int error = errno;
+  const std::size_t slash = path.find_last_not_of('/') == std::string::npos ? 0 : path.rfind('/');
+  if (error == ENOENT && slash != 0 && slash != std::string::npos) {
+    if (const auto above = make_directory(path.substr(0, slash)); !above) return above;
+    if (::mkdir(path.c_str(), 0777) == 0) return {};
+    error = errno;
+  }
+  std::error_code ignored;
+  if (error == EEXIST && std::filesystem::is_directory(path, ignored)) return {};
+  return io_fail("make directory", path, error == EEXIST ? ENOTDIR : error);
 }
 
 IoResult<std::uint64_t> PosixEnv::free_space(const std::string& directory) {

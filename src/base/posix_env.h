@@ -23,6 +23,7 @@ class PosixFile final : public File {
   [[nodiscard]] IoResult<void> truncate(std::uint64_t bytes) override;
   [[nodiscard]] IoResult<void> allocate(std::uint64_t bytes) override;
   [[nodiscard]] IoResult<void> sync() override;
+  [[nodiscard]] IoResult<void> mark_used() override;
 
  private:
   const int fd_;
@@ -36,6 +37,9 @@ class PosixEnv : public Env {
   void read(std::span<const ReadRequest> requests, const Done& done, Deadline deadline) override;
   void write(std::span<const WriteRequest> requests, const Done& done, Deadline deadline) override;
   [[nodiscard]] IoResult<std::vector<std::string>> list(const std::string& directory) override;
+  [[nodiscard]] IoResult<std::vector<std::string>> list_directories(const std::string& directory) override;
+  [[nodiscard]] IoResult<FileInfo> info(const std::string& path) override;
+  [[nodiscard]] IoResult<void> rename(const std::string& from, const std::string& to) override;
   [[nodiscard]] IoResult<void> remove(const std::string& path) override;
   [[nodiscard]] IoResult<void> make_directory(const std::string& path) override;
   [[nodiscard]] IoResult<std::uint64_t> free_space(const std::string& directory) override;

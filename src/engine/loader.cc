@@ -125,6 +125,10 @@ struct Loader::ContainsCall final : Call {
   using Call::Call;
   bool work(std::size_t, Deadline until) override {
     outcome = ask_store(*store, ids, present, until);
+    // A store that gives up at its deadline cannot say that it does not know: what it found counts, the rest is no
+    // miss.
+    const bool all = outcome == Reason::kNone && std::ranges::find(present, false) == present.end();
+    if (!all && until.passed(std::chrono::steady_clock::now())) outcome = Reason::kTimeout;
     return outcome == Reason::kNone;
   }
   // A store of somebody else's may throw; that is an unavailable store.

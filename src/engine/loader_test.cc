@@ -119,6 +119,19 @@ TEST_F(LoaderTest, TimesOutWhileTheStoreStillHangs) {
   EXPECT_EQ(ask(make_keys(1, 1), Deadline::never()), Reason::kNone);
 }
 
+// A store that gives up at its deadline can only answer that it found nothing, and may do so a moment before the caller
+// leaves: that is no miss.
+TEST_F(LoaderTest, WhatAStoreDoesNotKnowByTheDeadlineIsNoMiss) {
+  options.l2_max_abandoned = 100;
+  start();
+  for (int round = 0; round < 60; ++round) {
+    const Deadline deadline = Deadline::after(1ms);
+    hooks->contains = [when = deadline.when()] { std::this_thread::sleep_until(when); };
+    ASSERT_EQ(ask(make_keys(1, 1), deadline), Reason::kTimeout) << round;
+    await_running(0);
+  }
+}
+
 TEST_F(LoaderTest, DeadlineInThePastAsksNobody) {
   start();
   EXPECT_EQ(ask(make_keys(1, 1), Deadline::now()), Reason::kTimeout);

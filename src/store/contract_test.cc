@@ -3,6 +3,7 @@
 
 #include "base/env.h"
 #include "store/disk/disk_store.h"
+#include "store/fs/fs_store.h"
 #include "store/mock/mock_store.h"
 #include "testing/faulty_store.h"
 #include "testing/memory_env.h"
@@ -23,6 +24,23 @@ StoreForm disk(const std::string& name, const std::string& options) {
           }};
 }
 
+StoreForm fs(const std::string& name, const std::string& options) {
+  return {name, [options](std::shared_ptr<void>& home) -> std::unique_ptr<Store> {
+            if (home == nullptr) home = std::make_shared<TempDir>();
+            auto store = FsStore::open("fs:" + static_cast<TempDir*>(home.get())->path() + "/d?" + options);
+            EXPECT_TRUE(store) << store.error().message;
+            return store ? std::move(*store) : nullptr;
+          }};
+}
+
+std::unique_ptr<Store> fs_in_memory(std::shared_ptr<void>& home, const FsOptions& options) {
+  if (home == nullptr) home = std::make_shared<MemoryEnv>();
+  auto& env = *static_cast<MemoryEnv*>(home.get());
+  auto store = FsStore::open(options, env, [&env] { return env.time(); });
+  EXPECT_TRUE(store) << store.error().message;
+  return store ? std::move(*store) : nullptr;
+}
+
 std::vector<StoreForm> forms() {
   std::vector<StoreForm> all{
       {"Mock", [](std::shared_ptr<void>&) { return std::make_unique<MockStore>(); }},
@@ -32,6 +50,12 @@ std::vector<StoreForm> forms() {
        }},
       disk("DiskPlain", "io=plain&direct=off"),
       disk("DiskPlainDirect", "io=plain&direct=auto"),
+      fs("Fs", "threads=4"),
+      {"FsMemory", [](std::shared_ptr<void>& home) { return fs_in_memory(home, {.path = "/d", .threads = 2}); }},
+      {"FsMemoryBounded",
+       [](std::shared_ptr<void>& home) {
+         return fs_in_memory(home, {.path = "/d", .ttl_seconds = 3600, .capacity = 1 << 30, .threads = 0});
+       }},
       {"DiskMemory",
        [](std::shared_ptr<void>& home) -> std::unique_ptr<Store> {
          if (home == nullptr) home = std::make_shared<MemoryEnv>();

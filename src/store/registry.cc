@@ -3,6 +3,7 @@
 
 #include "reprise/store.h"
 #include "store/disk/disk_store.h"
+#include "store/fs/fs_store.h"
 #include "store/mock/mock_store.h"
 
 namespace reprise {
@@ -10,6 +11,7 @@ namespace reprise {
 StoreRegistry StoreRegistry::with_builtins() {
   StoreRegistry registry;
   registry.factories_.emplace("disk", [](std::string_view url) { return DiskStore::open(url); });
+  registry.factories_.emplace("fs", [](std::string_view url) { return FsStore::open(url); });
   registry.factories_.emplace("mock", MockStore::open);
   return registry;
 }

@@ -1,5 +1,5 @@
-"""put, get, stat, explain, bench and replay as an operator types them: over embedded caches, where a disk tier joins the
-commands, and over a server."""
+"""put, get, stat, explain, bench and replay as an operator types them: over embedded caches, where a disk tier joins
+the commands, and over a server."""
 
 import hashlib
 import json
@@ -33,7 +33,8 @@ class PutAndGet(harness.Case):
         text = os.urandom(3_000_000)
         env = {**harness.CLEAN, "REPRISE_CACHE": "embedded:"}
         options = self.cache[2:]
-        subprocess.run([harness.BINARY, "put", *options], input=text, env=env, check=True, capture_output=True, timeout=60)
+        subprocess.run([harness.BINARY, "put", *options], input=text, env=env, check=True, capture_output=True,
+                       timeout=60)
         done = subprocess.run([harness.BINARY, "get", *options], env=env, check=True, capture_output=True, timeout=60)
         self.assertEqual(done.stdout, text)
 

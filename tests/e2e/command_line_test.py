@@ -65,7 +65,8 @@ class Interrupted(harness.Case):
         # An hour of waiting between the two requests.
         trace = self.trace(line([1, 2]), line([1, 2], timestamp=3_600_000))
         page = self.folder / "page.html"
-        code, out, err = self.interrupt("replay", trace, "--capacity-blocks", 10, "--pace", 1, "--html", page, after=1.5)
+        code, out, err = self.interrupt("replay", trace, "--capacity-blocks", 10, "--pace", 1, "--html", page,
+                                        after=1.5)
         self.assertEqual(code, 130, err)
         self.assertIn("stopped early", out)
         self.assertIn("1 requests", out)
@@ -77,7 +78,8 @@ class Configuration(harness.Case):
         config = self.folder / "reprise.toml"
         config.write_text('[l1]\ncapacity = "8MiB"\n[l2]\nurl = "disk:%s?capacity=64MiB"\n' % (self.folder / "tier"))
         done = self.run_cli("check", "--l1-policy", "lru",
-                            environment={"REPRISE_CONFIG": str(config), "REPRISE_L2_THREADS": "3", "REPRISE_L2_URI": "x"})
+                            environment={"REPRISE_CONFIG": str(config), "REPRISE_L2_THREADS": "3",
+                                         "REPRISE_L2_URI": "x"})
         for text in ("reprise.toml:2", "REPRISE_L2_THREADS", "--l1-policy", "sound",
                      "REPRISE_L2_URI (did you mean 'REPRISE_L2_URL'?)"):
             self.assertIn(text, done.stdout)

@@ -1,6 +1,6 @@
-"""Starts `reprise serve`, and processes that use or abuse it. Environment: REPRISE_PROGRAMS (folder of the built programs
-of tests/e2e/programs), set by CTest; REPRISE_SANITIZED, set by hand for a binary with sanitizers, whose memory says
-nothing; the rest as for harness.py."""
+"""Starts `reprise serve`, and processes that use or abuse it. Environment: REPRISE_PROGRAMS (folder of the built
+programs of tests/e2e/programs), set by CTest; REPRISE_SANITIZED, set by hand for a binary with sanitizers, whose memory
+says nothing; the rest as for harness.py."""
 
 import json
 import os

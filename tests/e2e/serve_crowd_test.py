@@ -44,7 +44,8 @@ class Idle(daemon.Case):
 
     def test_over_tls(self):
         daemon.certificates(self.folder)
-        served = self.daemon("--l1-capacity", "16MiB", "--l1-populate", "false", "--tls-cert", self.folder / "server.pem",
+        served = self.daemon("--l1-capacity", "16MiB", "--l1-populate", "false",
+                             "--tls-cert", self.folder / "server.pem",
                              "--tls-key", self.folder / "server.key", tcp=True)
         self.exchange(served)
         each = self.measure(served, served.tcp_raw, 200, "--tls-ca", self.folder / "authority.pem")
@@ -114,7 +115,8 @@ class Mean(daemon.Case):
         self.latency(2, f"beside {len(peers)} mean peers and a flood of 600")
         during = daemon.memory(self.served.pid)["all"]
         bound = self.served.memory_bound(self.served.stats())
-        print(f"  RSS {before / 2**20:.1f} MiB before, {during / 2**20:.1f} MiB with them, bound {bound / 2**20:.1f} MiB")
+        print(f"  RSS {before / 2**20:.1f} MiB before, {during / 2**20:.1f} MiB with them, "
+              f"bound {bound / 2**20:.1f} MiB")
         self.assert_memory(during, bound, "RSS")
         for process in flood:
             process.end()

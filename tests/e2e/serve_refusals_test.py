@@ -1,4 +1,4 @@
-"""What the daemon says to those who speak the protocol wrongly: a code and a text, and whether the connection goes on."""
+"""What the daemon says to those who speak the protocol wrongly: a code and a text, and whether the connection stays."""
 
 import unittest
 
@@ -34,7 +34,7 @@ class Refusals(daemon.Case):
         self.assertIn(answers[-1]["answer"], ("closed", "reset"), answers)
 
     def test_what_is_wrong_but_in_step_leaves_the_connection_open(self):
-        for target, more in zip(self.targets, (IN_STEP_UNIX, IN_STEP_TCP)):
+        for target, more in zip(self.targets, (IN_STEP_UNIX, IN_STEP_TCP), strict=True):
             for step in IN_STEP + more:
                 with self.subTest(target=target, step=step):
                     opened, _, refused, pong = self.peer(target, "open", "namespace", step, "ping")
@@ -45,7 +45,7 @@ class Refusals(daemon.Case):
                     print(f"  {step}: {refused['text']}")
 
     def test_all_of_it_on_one_connection(self):
-        for target, more in zip(self.targets, (IN_STEP_UNIX, IN_STEP_TCP)):
+        for target, more in zip(self.targets, (IN_STEP_UNIX, IN_STEP_TCP), strict=True):
             answers = self.peer(target, "open", "namespace", *IN_STEP, *more, "ping")
             self.assertEqual(answers[-1]["answer"], "pong", answers)
 
@@ -108,7 +108,8 @@ class Tokens(daemon.Case):
         texts = set()
         for token in (f"a1:{SECRET[::-1]}", f"zz:{SECRET}"):
             refused, end = self.peer(self.served.tcp_raw, "open", "wait=20", flags=["--token", token])
-            self.assertEqual((refused["answer"], refused["code"], refused["closing"]), ("failed", "denied", True), refused)
+            self.assertEqual((refused["answer"], refused["code"], refused["closing"]), ("failed", "denied", True),
+                             refused)
             self.assertIn(end["answer"], ("closed", "reset"))
             texts.add(refused["text"].replace(token.split(":")[0], "ID"))
         self.assertEqual(len(texts), 1, "the answer tells which tokens exist")
@@ -124,8 +125,8 @@ class Tokens(daemon.Case):
         token = self.folder / "token"
         token.touch(mode=0o600)
         token.write_text(f"a1:{SECRET[::-1]}\n")
-        process = self.owned(daemon.Process(daemon.PROGRAMS / "cache_worker", self.served.tcp_url, "--attach-token-file",
-                                            token))
+        process = self.owned(daemon.Process(daemon.PROGRAMS / "cache_worker", self.served.tcp_url,
+                                            "--attach-token-file", token))
         first = process.read()
         print(f"  the client library, wrong token: {first}")
         if "open" in first:  # Opened without a connection: calls say that the cache is away, and never hang.

@@ -46,7 +46,7 @@ class Killed(WithDisk):
         for url, client in clients.items():
             client.connected()
             print(f"  {url.split(':')[0]}: answers again {time.monotonic() - started:.2f} s after the daemon's start")
-        for url, client in clients.items():
+        for client in clients.values():
             found = client.ask(f"get 1 0 {BLOCKS}")
             self.assert_all_right(found, BLOCKS)
             if client is first:
@@ -66,8 +66,8 @@ class Killed(WithDisk):
         stored = client.ask("put 2 0 4")
         self.assertEqual((stored.get("accepted"), stored.get("reason")), (0, "unavailable"), stored)
         self.assertEqual(client.ask("reserve r 3 0 4"), {"writable": 0})
-        print(f"  {url.split(':')[0]}: without a daemon, the first answer took {took[0] * 1e3:.2f} ms, the others at most "
-              f"{max(took[1:]) * 1e3:.2f} ms")
+        print(f"  {url.split(':')[0]}: without a daemon, the first answer took {took[0] * 1e3:.2f} ms, the others at "
+              f"most {max(took[1:]) * 1e3:.2f} ms")
 
     def test_traffic_during_deaths(self):
         soaks = [self.owned(daemon.Process(daemon.PROGRAMS / "cache_soak", seed, url))
@@ -113,7 +113,8 @@ class Drained(WithDisk):
         served.signal(15)
         daemon.eventually(lambda: not self.is_ready(served), "/readyz says no")
         answers = self.peer(served.unix_raw, "open")
-        self.assertIn(answers[0]["answer"], ("unreachable", "goodbye", "closed", "reset"), "a new session while draining")
+        self.assertIn(answers[0]["answer"], ("unreachable", "goodbye", "closed", "reset"),
+                      "a new session while draining")
         self.assertIsNone(served.child.poll(), "it did not wait for the lease")
         self.assertEqual(reader.ask("read a"), {"blocks": 8, "wrong": 0, "valid": True})
         reader.ask("release a")

@@ -39,8 +39,8 @@ class Soak(daemon.Case):
 
     def test_clients_come_and_go_by_force(self):
         tier = self.folder / "tier"
-        self.served = self.daemon("--l1-capacity", "64MiB", "--lease-ttl", "2s", "--l2-queue-bytes", f"{QUEUE}B", "--l2-url",
-                                  f"disk:{tier}?capacity=128MiB&segment=8MiB", tcp=True)
+        self.served = self.daemon("--l1-capacity", "64MiB", "--lease-ttl", "2s", "--l2-queue-bytes", f"{QUEUE}B",
+                                  "--l2-url", f"disk:{tier}?capacity=128MiB&segment=8MiB", tcp=True)
         self.started, self.peak = 0, (0, 0)
         clients = [self.start(i) for i in range(CLIENTS)]
         dice = random.Random(4)

@@ -16,6 +16,9 @@ class Stopped(daemon.Case):
         self.other = self.worker(served.unix_url).connected()
         return served
 
+    def expired(self):
+        return self.served.stats()["totals"]["cache"]["leases_expired"]
+
     def use_all_memory(self):
         for chain in OTHERS:
             stored = self.other.ask(f"put {chain} 0 {RUN}")
@@ -77,9 +80,8 @@ class Reader(Stopped):
         self.assertEqual(sleeper.ask(f"acquire b 1 {RUN}")["blocks"], RUN)
         sleeper.stop()
         for _ in range(3):  # the time to live, thrice
-            before = self.served.stats()["totals"]["cache"]["leases_expired"]
-            daemon.eventually(lambda: self.served.stats()["totals"]["cache"]["leases_expired"] > before,
-                              "a stopped client's lease runs out")
+            before = self.expired()
+            daemon.eventually(lambda before=before: self.expired() > before, "a stopped client's lease runs out")
             self.use_all_memory()
             read = self.reader.ask("read a")
             self.assertEqual(read, {"blocks": RUN, "wrong": 0, "valid": True})
@@ -136,7 +138,8 @@ class Writer(Stopped):
     def test_killed_its_memory_serves_again(self):
         self.reserve_and_stop()
         self.writer.kill()
-        daemon.eventually(lambda: self.served.outstanding()["reserved_bytes"] == 0, "a killed writer's memory comes back")
+        daemon.eventually(lambda: self.served.outstanding()["reserved_bytes"] == 0,
+                          "a killed writer's memory comes back")
         self.use_all_memory()
         self.assertEqual(self.assert_others_right(), CAPACITY_BLOCKS)
         self.assertEqual(self.other.ask(f"match 1 {RUN}")["blocks"], 0, "half-written blocks can be found")

@@ -91,7 +91,8 @@ class StatusPage(unittest.TestCase):
         self.assertIn("<img src=x onerror=alert(1)>", browser.evaluate(TEXT.format("sessions")))
         self.assertEqual(browser.evaluate("document.querySelectorAll('img').length"), 0)
         # Even markup that got in would not run: the policy knows the page's own script only.
-        browser.evaluate("""document.body.insertAdjacentHTML('beforeend', '<button id=x onclick="window.ran = 1">x</button>')""")
+        button = '<button id=x onclick="window.ran = 1">x</button>'
+        browser.evaluate(f"document.body.insertAdjacentHTML('beforeend', '{button}')")
         browser.evaluate("document.getElementById('x').click()")
         self.assertIsNone(browser.evaluate("window.ran"))
 

@@ -7,8 +7,8 @@ from tree import ROOT
 
 
 def dev(*args):
-    done = subprocess.run([os.path.join(ROOT, "dev"), *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          check=False)
+    done = subprocess.run([os.path.join(ROOT, "dev"), *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, check=False)
     return done.returncode, done.stdout
 
 

@@ -4,6 +4,11 @@ Importing it starts nothing and configures nothing. docs/migrate-from-aibrix-kvc
 better and what differs on purpose.
 """
 
+from . import _collision
+
+_collision.check()  # First: what follows might already be another distribution's.
+
+# ruff: noqa: E402
 from .cache_handle import GDRKVCacheHandle, KVCacheHandle, MemoryRegionKVCacheHandle
 from .cache_hashable import BlockHashes, KVCacheKey, TokenListView
 from .cache_manager import BaseKVCacheManager, GroupAwareKVCacheManager, KVCacheManager

@@ -35,9 +35,16 @@ def _device(value: str) -> str:
     return "" if value == "cpu" else "the cache keeps blocks in the memory of the CPU"
 
 
-def _ours(name: str, *rest: Any, **more: Any) -> Variable:
-    aliases = tuple(PREFIX + old for old in more.pop("aliases", ()))
-    return Variable(PREFIX + name, *rest, aliases=aliases, **more)
+def _ours(
+    name: str,
+    parser: Parser,
+    default: str,
+    meaning: str,
+    no_effect: str | Callable[[Any], str] = "",
+    aliases: tuple[str, ...] = (),
+) -> Variable:
+    """A variable with the prefix, as its aliases have it."""
+    return Variable(PREFIX + name, parser, default, meaning, no_effect, tuple(PREFIX + alias for alias in aliases))
 
 
 _CACHE = (

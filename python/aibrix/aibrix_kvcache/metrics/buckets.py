@@ -27,7 +27,7 @@ class BucketCounts:
 
     __slots__ = ("bounds", "counts", "sums")
 
-    def __init__(self, bounds: Sequence[float]) -> None:
+    def __init__(self, bounds: Sequence[float] | npt.NDArray[np.float64]) -> None:
         self.bounds = np.asarray(bounds, dtype=np.float64)
         self.counts = np.zeros(len(bounds) + 1, dtype=np.int64)
         self.sums = np.zeros(len(bounds) + 1)

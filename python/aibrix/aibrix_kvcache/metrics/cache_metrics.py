@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ..status import Status, StatusCodes
 from .base import Breakdowns, Metrics
@@ -100,7 +101,7 @@ class BaseCacheMetrics(Metrics, MetricRecorder):
         op: MetricRecorder.OP,
         num_prefix: int | None = None,
         num_tokens: int | None = None,
-        status: Status | None = None,
+        status: Status[Any] | None = None,
         lat_ms: float | None = None,
         breakdowns: Breakdowns | None = None,
         *,

@@ -83,8 +83,9 @@ def _observe_many(child: Any, value: float, count: int) -> bool:
 
     A process that is scraped after a long time may have millions of samples.
     """
-    bounds, buckets, total = (getattr(child, name, None) for name in ("_upper_bounds", "_buckets", "_sum"))
-    if not bounds or not buckets or len(bounds) != len(buckets) or not hasattr(total, "inc"):
+    names = ("_upper_bounds", "_buckets", "_sum")
+    bounds, buckets, total = [getattr(child, name, None) for name in names]
+    if not bounds or not buckets or len(bounds) != len(buckets) or total is None or not hasattr(total, "inc"):
         return False
     for bound, bucket in zip(bounds, buckets, strict=True):
         if value <= bound:

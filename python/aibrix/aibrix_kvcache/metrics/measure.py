@@ -48,7 +48,17 @@ class MeasurableBase:
 
         return decorate
 
-    def _note(self, op: MetricRecorder.OP, prefix: Any, query: Any, status: Status, start: float) -> None:
+    def _measured_call(
+        self, call: Callable[[], Status[Any]], op: MetricRecorder.OP, prefix_tokens: int, tokens: int
+    ) -> Status[Any]:
+        """`call()`, recorded."""
+        start = time.perf_counter()
+        status = call()
+        if self._recorder is not None:
+            self._recorder.record(op, prefix_tokens, tokens, status, (time.perf_counter() - start) * 1000.0)
+        return status
+
+    def _note(self, op: MetricRecorder.OP, prefix: Any, query: Any, status: Status[Any], start: float) -> None:
         if self._recorder is not None:
             prefix_tokens = len(prefix) if prefix is not None else 0
             lat_ms = (time.perf_counter() - start) * 1000.0

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class OpMetrics(Metrics):
     def __init__(
         self,
         op: MetricRecorder.OP,
-        is_error: Callable[[Status], bool] | None = None,
+        is_error: Callable[[Status[Any]], bool] | None = None,
         block_ntokens: int = 1,
         enable_time_measurement: bool = True,
         enable_breakdown_measurement: bool = True,
@@ -88,7 +89,9 @@ class OpMetrics(Metrics):
             if len(self._pending) >= _FOLD_AT:
                 self._fold()
 
-    def add(self, num_prefix: int, num_tokens: int, status: Status, lat_ms: float, breakdowns: object = None) -> None:
+    def add(
+        self, num_prefix: int, num_tokens: int, status: Status[Any], lat_ms: float, breakdowns: object = None
+    ) -> None:
         """`record` in the original's form."""
         fetched = tokens_of(status, self.block_ntokens)
         self.record(num_prefix, num_tokens, fetched, lat_ms / 1000.0, status.error_code)
@@ -177,7 +180,7 @@ class OpMetrics(Metrics):
         self._pending.clear()
 
 
-def tokens_of(status: Status, block_ntokens: int) -> int:
+def tokens_of(status: Status[Any], block_ntokens: int) -> int:
     """Tokens that an answer stands for: a count of blocks, a list of them, or (tokens, handle)."""
     value = status.value if status.error_code is StatusCodes.OK else None
     if isinstance(value, tuple) and value and isinstance(value[0], int):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
+from typing import Any
 
 from ..status import Status, StatusCodes
 from .base import Breakdowns
@@ -33,7 +34,7 @@ class MetricRecorder(ABC):
         op: MetricRecorder.OP,
         num_prefix: int | None = None,
         num_tokens: int | None = None,
-        status: Status | None = None,
+        status: Status[Any] | None = None,
         lat_ms: float | None = None,
         breakdowns: Breakdowns | None = None,
         *,
