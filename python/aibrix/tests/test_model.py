@@ -89,7 +89,6 @@ _OPERATIONS = st.lists(
         prompts(),
         st.integers(0, 10),
     ),
-    min_size=10,
     max_size=40,
 )
 
