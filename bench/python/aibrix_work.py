@@ -10,13 +10,13 @@ from typing import Any
 from shapes import Shape, block_hashes, prompt
 
 
-
 class AibrixWork:
     """One manager with L1 alone, and rounds on it. `keys` is "tokens" or "hashes"."""
 
     def __init__(self, shape: Shape, keys: str) -> None:
         os.environ["AIBRIX_KV_CACHE_OL_L1_CACHE_CAPACITY_GB"] = repr(shape.capacity / 2**30)
         import torch
+
         from aibrix_kvcache import (
             BaseKVCacheManager,
             KVCacheBlockLayout,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import reprise
 from shapes import Shape, block_hashes, prompt
+
+import reprise
 
 
 class NativeWork:

@@ -6,9 +6,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import reprise
 import torch
 
+import reprise
 from aibrix_kvcache.l2.connectors import (
     CacheConnector,
     Connector,

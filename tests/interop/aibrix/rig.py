@@ -50,6 +50,7 @@ def pool(nbytes: int) -> None:
 def block_spec(block_ntokens: int = BLOCK_TOKENS, dtype: str = "float32", head_size: int = 8) -> Any:
     """One layer and one head: 64 bytes a token with the defaults, so blocks of 1 KiB."""
     import torch
+
     from aibrix_kvcache import KVCacheBlockLayout, KVCacheBlockSpec, KVCacheTensorSpec
 
     tensor_spec = KVCacheTensorSpec(heads=[0], layers=[0], head_size=head_size)
@@ -137,6 +138,7 @@ def contents(tensors: Iterable[Any]) -> list[float | str]:
 def own_buffers(spec: Any, blocks: int, value: float = 0.0) -> tuple[Any, Any]:
     """Memory of the caller's, full of `value`: a tensor of `blocks` blocks, and the handle over it for get and put."""
     import torch
+
     from aibrix_kvcache import MemoryRegionKVCacheHandle
 
     buffer = torch.full((blocks, *spec.block_shape), value, dtype=spec.block_dtype)

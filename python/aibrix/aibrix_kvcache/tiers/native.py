@@ -88,7 +88,7 @@ class NativeTiers:
 
     def copy_out(self, blocks: Blocks, into: Sequence[MemoryRegion], timeout_per_block: float) -> Answer:
         blocks = blocks.first(len(into))
-        out = writable_buffers(into[: blocks.count], self._nbytes)
+        out = writable_buffers(into[: blocks.length], self._nbytes)
         if self._footer is None and out is not None:
             timeout, asked = self._time_for(blocks, timeout_per_block)
             found = self._cache.get(blocks.chain, out, timeout=timeout)

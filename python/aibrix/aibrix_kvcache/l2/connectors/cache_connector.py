@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+
 import reprise
 
 from ... import envs

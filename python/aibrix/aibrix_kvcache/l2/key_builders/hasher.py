@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 
 import numpy as np
+
 import reprise
 
 
