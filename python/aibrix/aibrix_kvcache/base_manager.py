@@ -82,8 +82,9 @@ class BaseKVCacheManager(KVCacheManager):
             enable_breakdown_measurement=envs.AIBRIX_KV_CACHE_OL_BREAKDOWN_MEASUREMENT_ENABLED,
         )
         if self._metrics.l1 is not None:
+            tiers = self._tiers
             for usage in self._metrics.l1.usages:
-                usage.used = lambda: self._tiers.usage()[0]
+                usage.used = lambda: tiers.usage()[0]
         profiling.start()
         logger.info("%r", self)
 

@@ -43,13 +43,19 @@ class NativeTiers:
         self._cache = reprise.Cache.open("embedded:", **settings.core_options(config, capacity, policy, url))
         arena = Arena.of(self._cache, self._dtype, self._shape, self._nbytes)
         assert arena is not None, "an embedded cache has its memory in this process"
-        self._arena = arena
+        self._open_arena: Arena | None = arena
         if envs.AIBRIX_KV_CACHE_OL_DEVICE == "cpu":
             arena.pin()
 
     @property
     def cache(self) -> reprise.Cache:
         return self._cache
+
+    @property
+    def _arena(self) -> Arena:
+        if self._open_arena is None:
+            raise ValueError("the manager was closed")
+        return self._open_arena
 
     def _time_for(self, blocks: Blocks, per_block: float) -> tuple[float, bool]:
         """How long L2 may take, and whether it is asked at all."""
@@ -178,3 +184,4 @@ class NativeTiers:
         if self.has_l2 and not self._cache.closed:
             self._cache.flush(timeout=timeout)
         self._cache.close()
+        self._open_arena = None  # Handles that live keep the memory, and nobody else does.
