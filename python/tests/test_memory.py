@@ -5,9 +5,10 @@ import time
 
 import numpy as np
 import pytest
-from conftest import BLOCK, block, make_chain
 
 import reprise
+
+from conftest import BLOCK, block, make_chain
 
 
 def stored(cache, blocks=3, first=0):

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from .cache_handle import KVCacheHandle
 from .config import KVCacheConfig
 from .metrics import KVCacheMetrics
 from .status import Status
@@ -64,7 +63,7 @@ class KVCacheManager(ABC):
         """Tells the cache about an engine's device memory."""
         return Status.ok()
 
-    def prefetch(self, *args: Any, **kwargs: Any) -> None:
+    def prefetch(self, *args: Any, **kwargs: Any) -> None:  # noqa: B027  A manager need not.
         """Starts bringing blocks up from L2, and returns at once."""
 
     @abstractmethod

@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 import numpy as np
+
 import reprise
 
 from ..cache_hashable import BlockHashes, KVCacheKeyTypes, TokenListView

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import reprise
 import torch
+
+import reprise
 
 from ..cache_hashable import TokenListView
 from ..chains import Tokens
@@ -32,6 +33,7 @@ class TokenFooter:
         """[blocks, nbytes]. AssertionError for anything but tokens."""
         assert isinstance(query, TokenListView), "TOKEN_VALIDATION needs tokens, not block hashes"
         ntokens = self._ntokens
+        assert prefix is None or isinstance(prefix, TokenListView), "TOKEN_VALIDATION needs tokens, not block hashes"
         before = np.empty(0, np.int32) if prefix is None else np.asarray(prefix.to_numpy(), np.int32)
         tokens = np.asarray(query.to_numpy()[: blocks * ntokens], np.int32)
         keys = b"".join(reprise.block_keys(np.concatenate([before, tokens]), ntokens))[-16 * blocks :]
