@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BLOCK, block, make_chain, make_namespace
 
 import reprise
 from reprise import Reason
+
+from conftest import BLOCK, block, make_chain, make_namespace
 
 
 @pytest.fixture(params=["unix", "tcp"])

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from conftest import BLOCK, block, make_chain, make_namespace
 
 import reprise
+
+from conftest import BLOCK, block, make_chain, make_namespace
 
 
 @pytest.fixture(params=["embedded", "unix", "tcp"])
