@@ -166,6 +166,12 @@ class Bench:
         yield row
 
 
+def newest_wheel_test() -> Path:
+    """Where ./dev wheel installed ours last."""
+    found = sorted(BUILD.glob("wheel-test-*/bin/python"), key=lambda path: path.lstat().st_mtime)
+    return found[-1] if found else BUILD / "wheel-test-3.11/bin/python"
+
+
 def versions(python: Path) -> str:
     code = (
         "from importlib import metadata as m\n"
@@ -181,7 +187,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write everything, every run too, here")
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="small sizes and three pairs: the figures mean nothing")
-    parser.add_argument("--ours", type=Path, default=BUILD / "wheel-test/bin/python", help="an interpreter with ours")
+    parser.add_argument("--ours", type=Path, default=newest_wheel_test(), help="an interpreter with ours")
     parser.add_argument("--upstream", type=Path, default=BUILD / "upstream-env/bin/python", help="... with 0.8.0")
     given = parser.parse_args()
     for python, how in ((given.ours, "./dev wheel"), (given.upstream, "tests/interop/aibrix/prove.py --install")):
