@@ -119,7 +119,8 @@ class Bench:
         for keys, bar in (("tokens", 1 / 100), ("hashes", 1 / 8)):
             yield from self.against("chunked acquire", names[keys], keys, "acquire", "acquire", bar)
         for keys in ("tokens", "hashes"):
-            yield from self.against("chunked acquire, a tensor a block", names[keys], keys, "acquire_tensors", None, None)
+            what = "chunked acquire, a tensor a block"
+            yield from self.against(what, names[keys], keys, "acquire_tensors", None, None)
         for keys in ("tokens", "hashes"):
             yield from self.against("put", names[keys], keys, "put", "put", 1 / 5)
         yield from self.copies("drop-in", self.ours, "aibrix", "get", 0.85)

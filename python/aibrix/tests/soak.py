@@ -21,10 +21,9 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("AIBRIX_KV_CACHE_OL_L1_CACHE_CAPACITY_GB", repr((256 << 10) / 2**30))
+import torch
 
-import torch  # noqa: E402
-from aibrix_kvcache import (  # noqa: E402
+from aibrix_kvcache import (
     BaseKVCacheManager,
     BlockHashes,
     KVCacheBlockLayout,
@@ -154,6 +153,7 @@ def resident() -> int:
 
 
 def make(l2: str) -> BaseKVCacheManager:
+    os.environ[PREFIX + "L1_CACHE_CAPACITY_GB"] = repr((256 << 10) / 2**30)
     os.environ[PREFIX + "L2_CACHE_BACKEND"] = "REPRISE" if l2 else ""
     os.environ[PREFIX + "REPRISE_URL"] = l2
     os.environ[PREFIX + "L2_CACHE_INGESTION_TYPE"] = "ALL"
@@ -190,7 +190,8 @@ def churn(workers: list[Worker], until: float) -> None:
 
 
 def bounded(before: tuple[int, int], after: tuple[int, int]) -> None:
-    for what, first, last, bound in zip(("traced", "resident"), before, after, (TRACED_BOUND, RESIDENT_BOUND)):
+    bounds = (TRACED_BOUND, RESIDENT_BOUND)
+    for what, first, last, bound in zip(("traced", "resident"), before, after, bounds, strict=True):
         if last - first > bound:
             raise WrongError(f"{what} memory grew from {first >> 10} to {last >> 10} KiB")
 
@@ -218,7 +219,7 @@ def soak(seconds: float, seed: int) -> str:
         raise WrongError(f"{left} leases are left, and nobody holds a handle")
     for cache in caches:
         cache.close()
-    grown = [(last - first) >> 10 for first, last in zip(before, after)]
+    grown = [(last - first) >> 10 for first, last in zip(before, after, strict=True)]
     return f"{sum(worker.done for worker in workers)} operations; traced {grown[0]:+} KiB, resident {grown[1]:+} KiB"
 
 

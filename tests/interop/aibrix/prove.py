@@ -72,7 +72,8 @@ def main() -> int:
     expected = 0 if given.ours else 1
     surprises = 0
     with ThreadPoolExecutor(given.jobs) as pool:
-        for probe, (status, seconds, said) in zip(probes, pool.map(lambda probe: run(python, probe), probes), strict=True):
+        answers = pool.map(lambda probe: run(python, probe), probes)
+        for probe, (status, seconds, said) in zip(probes, answers, strict=True):
             found = {0: "not there", 1: "there"}.get(status, f"unclear ({status})")
             as_expected = status == expected
             surprises += not as_expected
