@@ -122,7 +122,7 @@ class MemoryRegionKVCacheHandle(KVCacheHandle):
         Args:
             blocks: the engine's blocks, contiguous.
             block_spec: the cache's blocks.
-            select: for each block of the handle the engine's block and the byte in it where it starts.
+            select: for each block of the handle the engine's block, and where in its first dimension it starts.
             on_mr_release: called with (slab, addr, length) when a region is given back.
         """
         if block_spec.engine_block_ntokens != block_spec.block_ntokens:
@@ -133,7 +133,12 @@ class MemoryRegionKVCacheHandle(KVCacheHandle):
             )
         flat = [block.flatten().view(torch.uint8) for block in blocks]
         regions = [
-            ExternalMemoryRegion(flat[index], offset, block_spec.block_nbytes, on_mr_release)
+            ExternalMemoryRegion(
+                flat[index],
+                offset * blocks[index].stride(0) * blocks[index].element_size(),
+                block_spec.block_nbytes,
+                on_mr_release,
+            )
             for index, offset in select
         ]
         return MemoryRegionKVCacheHandle(block_spec.block_dtype, block_spec.block_shape, regions)
