@@ -5,9 +5,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import reprise
 import torch
 
+import reprise
 from aibrix_kvcache.l2.connectors import (
     CacheConnector,
     Connector,
@@ -144,7 +144,8 @@ def test_a_damaged_file_is_a_miss(executor, tmp_path):
     async def run():
         connector = new("SHFS", executor)
         await connector.put(b"k" * 16, region(7))
-        largest = max((path for path in (tmp_path / "shfs").rglob("*") if path.is_file()), key=lambda p: p.stat().st_size)
+        files = [path for path in (tmp_path / "shfs").rglob("*") if path.is_file()]
+        largest = max(files, key=lambda path: path.stat().st_size)
         data = bytearray(largest.read_bytes())
         data[-100] ^= 1
         largest.write_bytes(data)

@@ -191,7 +191,7 @@ class L2Cache(MeasurableBase):
         return ["".join(hashes[start : start + per_block]).encode() for start in starts], None
 
     async def _runs(self, keys: list[bytes], mrs: Sequence[MR] | None, what: str, seconds: float) -> Status[int]:
-        """The run in batches: the first that is not served whole is the last. What was served before an error counts."""
+        """The run in batches; one that is not served whole is the last. What was served before an error counts."""
         until = time.monotonic() + seconds
         batch = self.op_batch if self._backend.WRITES_LATE else len(keys)
         done = 0

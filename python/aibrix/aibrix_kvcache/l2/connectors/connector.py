@@ -58,7 +58,7 @@ class ConnectorConfig:
         return "_".join(part for part in (self.namespace, self.partition_id, signature) if part)
 
 
-class ConnectorRegisterDescriptor:  # noqa: B903 - a marker that subclasses add to
+class ConnectorRegisterDescriptor:
     """What a backend remembers of memory that was registered with it."""
 
 

@@ -11,8 +11,9 @@ MOST_SLOTS = 1 << 20
 def parse_members(text: str) -> list[tuple[dict[str, Any], list[int]]]:
     """(meta, slots) of each node of `{"nodes": [{"addr", "port", "slots": [{"start", "end"}...], ...}], ...}`.
 
-    Ends are inclusive. A range whose start lies behind its end goes over the end of the ring of slots and on from 0; the
-    ring has `total_slots` of the list, or, if it says nothing, as many as the next power of two. ValueError, saying what is wrong, for anything else, no nodes, or a slot that two of them have.
+    Ends are inclusive. A range whose start lies behind its end goes over the end of the ring of slots and on from 0;
+    the ring has `total_slots` of the list, or, if it says nothing, as many as the next power of two. ValueError, saying
+    what is wrong, for anything else, no nodes, or a slot that two of them have.
     """
     try:
         listed = json.loads(text)
