@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Prints the golden vectors of docs/identity.md, computed without any of the project's code.
 
-SHA-256 comes from hashlib; XXH3-128 from the system's libxxhash; Fingerprint128 is written out here. `--check` compares with docs/identity.md instead.
+SHA-256 comes from hashlib; XXH3-128 from the system's libxxhash; Fingerprint128 is written out here. `--check` compares
+with docs/identity.md instead.
 """
 
 import ctypes

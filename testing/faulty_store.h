@@ -131,6 +131,7 @@ class FaultyStore final : public Store {
       : inner_(std::move(inner)), faults_(std::move(faults)) {}
 
   [[nodiscard]] const StoreInfo& info() const override { return inner_->info(); }
+  void introduce(const Namespace& ns) override { inner_->introduce(ns); }
 
   [[nodiscard]] Result<void> contains(std::span<const BlockId> ids, std::span<bool> present,
                                       Deadline deadline) override {

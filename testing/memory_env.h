@@ -100,8 +100,9 @@ class MemoryEnv final : public Env {
     const std::lock_guard lock(disk_->mutex);
     if (!disk_->directories.contains(directory)) return missing(directory);
     std::vector<std::string> names;
-    for (const auto& [path, node] : disk_->files) {
-      if (parent(path) == directory) names.push_back(path.substr(directory.size() + 1));
+    const std::string below = directory + "/";
+    for (auto at = disk_->files.lower_bound(below); at != disk_->files.end() && at->first.starts_with(below); ++at) {
+      if (parent(at->first) == directory) names.push_back(at->first.substr(below.size()));
     }
     return names;
   }
@@ -109,8 +110,10 @@ class MemoryEnv final : public Env {
     const std::lock_guard lock(disk_->mutex);
     if (!disk_->directories.contains(directory)) return missing(directory);
     std::vector<std::string> names;
-    for (const std::string& path : disk_->directories) {
-      if (parent(path) == directory) names.push_back(path.substr(directory.size() + 1));
+    const std::string below = directory + "/";
+    for (auto at = disk_->directories.lower_bound(below); at != disk_->directories.end() && at->starts_with(below);
+         ++at) {
+      if (parent(*at) == directory) names.push_back(at->substr(below.size()));
     }
     return names;
   }

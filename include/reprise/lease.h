@@ -30,6 +30,8 @@ class Lease {
     [[nodiscard]] virtual bool still_valid() const = 0;
     [[nodiscard]] virtual Result<LeaseToken> token() = 0;
     [[nodiscard]] virtual bool renew(Duration span) = 0;
+    /// REQUIRES: blocks < size().
+    [[nodiscard]] virtual bool truncate(std::size_t /*blocks*/) { return false; }
   };
 
   Lease() = default;
@@ -49,6 +51,9 @@ class Lease {
   }
   /// Moves the expiry to `span` from now. False if the lease was void already.
   [[nodiscard]] bool renew(Duration span) { return !body_ || body_->renew(span); }
+  /// Gives back the blocks from index `blocks` on. False, and nothing changes, where the lease has other holders or ran
+  /// out, and in attached caches: it then holds them until it ends.
+  [[nodiscard]] bool truncate(std::size_t blocks) { return blocks >= size() || body_->truncate(blocks); }
   void release() { body_.reset(); }
 
  private:

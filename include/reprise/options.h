@@ -28,7 +28,7 @@ struct CacheOptions {
   bool l1_populate = true;                      ///< Touch the arena in the background so that first use is fast.
   std::chrono::milliseconds lease_ttl{60'000};  ///< A lease not renewed for this long is void.
 
-  std::string l2_url = "";  ///< "" = none; "disk:/path?capacity=10GiB", "mock:".
+  std::string l2_url = "";  ///< "" = none; "disk:/path?capacity=10GiB", "mock:", "unix:///path", "tcp://host:9600".
   Ingest l2_ingest = Ingest::kAll;
   std::uint64_t l2_queue_bytes = 256ULL << 20;    ///< Bytes waiting to be written to L2; beyond it, writes are dropped.
   std::uint32_t l2_threads = 2;                   ///< Threads that talk to L2.
@@ -41,7 +41,7 @@ struct CacheOptions {
   /// Shortest horizon, in blocks, over which `adaptive` learns: 2^26 tokens / block_tokens.
   std::uint64_t policy_horizon_blocks = 131'072;
 
-  // Attached caches ("unix:", "tcp:") only.
+  // For "unix:" and "tcp:" only: attached caches, and servers behind an embedded one (l2_url).
   std::string attach_token_file = "";               ///< File holding "ID:SECRET"; "" = none.
   std::string attach_tls_ca = "";                   ///< PEM file of the authorities trusted; "" = no TLS.
   std::string attach_tls_cert = "";                 ///< PEM file of this client's certificate, for mutual TLS.

@@ -18,6 +18,7 @@
 
 #include "reprise/block.h"
 #include "reprise/deadline.h"
+#include "reprise/namespace.h"
 #include "reprise/stats.h"
 #include "reprise/status.h"
 
@@ -36,7 +37,8 @@ struct StoreInfo {
   std::uint64_t max_block_bytes = 0;  ///< Larger blocks are refused.
   bool persistent = false;            ///< Blocks outlive the process.
   bool can_erase = false;
-  bool local_index = false;  ///< contains() answers from memory and never waits.
+  bool local_index = false;       ///< contains() answers from memory and never waits.
+  bool needs_namespaces = false;  ///< The engine calls introduce().
 };
 
 /// One block to read. `into` has exactly the block's length; the memory behind it extends to the store's alignment.
@@ -52,7 +54,7 @@ struct WriteOp {
   BlockId id;
   Bytes payload;
   std::uint64_t checksum = 0;     ///< XXH3-64 of the payload.
-  Reason result = Reason::kNone;  ///< Out: kNone also when the block was there already.
+  Reason result = Reason::kNone;  ///< Out: kNone also when the block was there already. kCorrupt: not its checksum.
 };
 
 class Store {
@@ -60,6 +62,12 @@ class Store {
   virtual ~Store() = default;
 
   [[nodiscard]] virtual const StoreInfo& info() const = 0;
+
+  /// For stores that keep blocks with somebody who must be told what a namespace is made of, since its digest says
+  /// nothing of it (another Reprise server adds its tenant's salt). With StoreInfo::needs_namespaces the engine calls
+  /// this before any call that names a block of `ns`, from callers' threads and again and again: it must be cheap and
+  /// never wait. `ns` is only lent. Blocks of a namespace that was not introduced, or not taken in, are not there.
+  virtual void introduce(const Namespace& /*ns*/) {}
 
   /// Sets present[i] for each id. May be wrong in either direction (a read decides). Fails when the store is away. At
   /// the deadline it returns what it knows, and false for the rest: nobody takes that for absent then.

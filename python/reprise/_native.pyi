@@ -384,6 +384,11 @@ class Lease:
     def release(self) -> None:
         """Ends it now. BufferError while views live. A second time does nothing."""
 
+    def truncate(self, blocks: int) -> bool:
+        """
+        Gives back the blocks from index `blocks` on. False, and nothing changes, where others hold the lease too, where it has ended, and in attached caches. BufferError while views live.
+        """
+
     def renew(self, seconds: float) -> bool:
         """
         Moves the expiry to `seconds` from now; False if the lease was void. In an attached cache, from then on nobody else renews it.

@@ -35,6 +35,11 @@ bool ViewedLease::renew(Duration span) {
   return !released_ && lease_.renew(span);
 }
 
+bool ViewedLease::truncate(std::size_t blocks) {
+  const std::lock_guard lock(mutex_);
+  return !released_ && lease_.truncate(blocks);
+}
+
 void ViewedLease::release() {
   Lease ending;  // Ends after the lock: it may have to tell a daemon.
   const std::lock_guard lock(mutex_);

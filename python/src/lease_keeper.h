@@ -29,6 +29,7 @@ class ViewedLease {
   [[nodiscard]] bool released() const;
   [[nodiscard]] Result<LeaseToken> token();
   [[nodiscard]] bool renew(Duration span);
+  [[nodiscard]] bool truncate(std::size_t blocks);
   void release();
 
   std::atomic<std::size_t> views{0};

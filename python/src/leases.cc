@@ -135,6 +135,9 @@ void bind_lease(nb::module_& m) {
           "__exit__", [](PyLease& self, const nb::args&) { self.leave(); },
           nb::sig("def __exit__(self, *exc: object) -> None"))
       .def("release", &PyLease::release, "Ends it now. BufferError while views live. A second time does nothing.")
+      .def("truncate", &PyLease::truncate, "blocks"_a,
+           "Gives back the blocks from index `blocks` on. False, and nothing changes, where others hold the lease too, "
+           "where it has ended, and in attached caches. BufferError while views live.")
       .def("renew", &renew, "seconds"_a,
            "Moves the expiry to `seconds` from now; False if the lease was void. In an attached cache, from then on "
            "nobody else renews it.")
@@ -169,6 +172,11 @@ PyLease::~PyLease() {
 
 void PyLease::let_go() {
   without_gil([this] { lease_->release(); });
+}
+
+bool PyLease::truncate(std::size_t blocks) {
+  if (const std::size_t views = lease_->views.load(); views != 0) raise_viewed("lease", views);
+  return without_gil([&] { return lease_->truncate(blocks); });
 }
 
 void PyLease::release() {

@@ -42,6 +42,8 @@ class PyLease final : public Viewed {
   [[nodiscard]] ViewedLease& lease() const { return *lease_; }
   [[nodiscard]] const SharedCache& cache() const { return *cache_; }
   [[nodiscard]] const std::optional<Match>& match() const { return match_; }
+  /// BufferError with live views, as release: whose blocks they see cannot be told.
+  [[nodiscard]] bool truncate(std::size_t blocks);
   /// BufferError with live views.
   void release();
   /// The end of a `with`: with live views, the last one releases.

@@ -4,10 +4,11 @@ import hashlib
 
 import numpy as np
 import pytest
-from conftest import make_namespace
 
 import reprise
 from reprise import KeyScheme
+
+from conftest import make_namespace
 
 TOKENS = np.arange(64, dtype=np.int32)
 FARM = {

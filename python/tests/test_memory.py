@@ -5,9 +5,10 @@ import time
 
 import numpy as np
 import pytest
-from conftest import BLOCK, block, make_chain
 
 import reprise
+
+from conftest import BLOCK, block, make_chain
 
 
 def stored(cache, blocks=3, first=0):
@@ -125,3 +126,16 @@ def test_a_hold_left_behind_defers_the_release(cache):
     assert not lease.released and cache.stats().leases == 1
     del held
     assert lease.released and cache.stats().leases == 0
+
+
+def test_a_lease_gives_its_tail_back(any_cache):
+    with any_cache.acquire(stored(any_cache, first=43_000)) as lease:
+        with lease.hold(), pytest.raises(BufferError, match="1 live views"):
+            lease.truncate(1)
+        if any_cache.memory is None:
+            assert not lease.truncate(1) and len(lease) == 3
+        else:
+            assert lease.truncate(1) and len(lease) == len(lease.offsets) == 1
+            assert any_cache.stats().leased_blocks == 1
+        assert lease.truncate(3) and bytes(lease[0]) == block(0)
+    assert not lease.truncate(0)

@@ -42,7 +42,8 @@ constexpr OptionSpec kTable[] = {
     {.name = "l2.url",
      .type = OptionType::kText,
      .field = &CacheOptions::l2_url,
-     .help = "The store behind memory, e.g. `disk:/var/lib/reprise?capacity=100GiB`; empty for none."},
+     .help = "The store behind memory: `disk:/var/lib/reprise?capacity=100GiB`, or, for a cache within an engine, a "
+             "server: `unix:///run/reprise/reprise.sock`, `tcp://host:9600`; empty for none."},
     {.name = "l2.ingest",
      .type = OptionType::kChoice,
      .field = &CacheOptions::l2_ingest,

@@ -1,6 +1,7 @@
 #include "cli/check_command.h"
 
 #include <algorithm>
+#include <chrono>
 #include <ostream>
 
 #include "base/options_values.h"
@@ -14,6 +15,12 @@ namespace {
 using Level = Finding::Level;
 
 constexpr std::uint64_t kUsefulMemlock = 64ULL << 20;
+
+constexpr std::chrono::milliseconds kServerPatience{2'000};
+
+bool is_server(const std::string& url) {
+  return url.starts_with("unix:") || url.starts_with("tcp:");
+}
 
 std::string people(std::uint64_t bytes) {
   return approximate_size(static_cast<double>(bytes));
@@ -92,16 +99,36 @@ class Judge {
     if (options_.l2_url.empty()) return;
     const std::size_t colon = options_.l2_url.find(':');
     const std::string scheme = options_.l2_url.substr(0, colon);
-    const std::vector<std::string_view> known(services_.store_schemes.begin(), services_.store_schemes.end());
+    std::vector<std::string_view> known(services_.store_schemes.begin(), services_.store_schemes.end());
+    known.insert(known.end(), {"unix", "tcp"});
     if (colon == std::string::npos || std::find(known.begin(), known.end(), scheme) == known.end()) {
       add(Level::kBad, "l2.url",
           "there is no store '" + scheme + "'" + did_you_mean(scheme, known) + "; built in are " +
-              list_of(services_.store_schemes));
+              list_of(services_.store_schemes) + ", and unix and tcp for the cache of a server");
       return;
     }
+    if (is_server(options_.l2_url)) server();
     if (scheme == "disk") disk(options_.l2_url.substr(colon + 1));
     if (options_.l1_capacity == 0 && options_.l2_ingest != Ingest::kAll) {
       add(Level::kWarning, "l2.ingest", "without an L1 only ALL makes sense: nothing becomes hot or is evicted");
+    }
+  }
+
+  // Asks it: whether a token or a certificate is taken shows only there.
+  void server() {
+    CacheOptions options = options_;
+    options.attach_timeout = std::min(options.attach_timeout, kServerPatience);
+    const auto cache = services_.open(options_.l2_url, options);
+    if (!cache) {
+      add(Level::kBad, "l2.url", cache.error().message);
+      return;
+    }
+    const std::uint64_t capacity = (*cache)->stats().l1.capacity_bytes;
+    if (capacity > 0) {
+      add(Level::kFine, "l2.url", "a server answers, with " + people(capacity) + " of memory for this client's tenant");
+    } else {
+      add(Level::kWarning, "l2.url",
+          "no server answers at " + options_.l2_url + " now: nothing is found there until one does");
     }
   }
 
@@ -216,6 +243,11 @@ int check_command(const ResolvedOptions& options, const MachineFacts& machine, c
   for (const std::string& warning : options.warnings) rows.push_back({"warning", "options", warning});
   bool bad = false;
   auto findings = judge(options.cache, machine, disk, services);
+  if (is_server(options.cache.l2_url) && !(options.server.listen_unix + options.server.listen_tcp).empty()) {
+    findings.push_back({Level::kBad, "l2.url",
+                        "a server takes no other server as its L2, and listen.* says that this is one: only caches "
+                        "within an engine do"});
+  }
   for (Finding& finding : judge_server(options.server, is_readable)) findings.push_back(std::move(finding));
   for (const Finding& finding : findings) {
     bad = bad || finding.level == Level::kBad;

@@ -20,7 +20,8 @@ struct Finding {
 
 using DiskProbe = std::function<DiskFacts(const std::string& path)>;
 
-/// The judgement: a pure function of the configuration and the facts.
+/// The judgement: a pure function of the configuration and the facts, but that a server named by l2.url is asked
+/// (Services::open).
 [[nodiscard]] std::vector<Finding> judge(const CacheOptions& options, const MachineFacts& machine,
                                          const DiskProbe& probe_disk, const Services& services);
 

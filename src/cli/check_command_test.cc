@@ -5,6 +5,8 @@
 
 #include <sstream>
 
+#include "testing/fake_cache.h"
+
 namespace reprise::cli {
 namespace {
 
@@ -96,6 +98,25 @@ TEST_F(Check, WhatTheKernelRefusesIsAWarning) {
   EXPECT_THAT(findings, finding(Level::kWarning, "memlock", "8.00 MiB"));
   EXPECT_THAT(findings, finding(Level::kWarning, "l1.huge-pages", "memfd"));
   EXPECT_THAT(findings, Not(any_bad()));
+}
+
+TEST_F(Check, AServerBehindMemoryIsAsked) {
+  options_.l2_url = "tcp://cache-1:9600";
+  std::uint64_t capacity = 0;  // as one knows it who never spoke to the server
+  services_.open = [&](std::string_view url, const CacheOptions&) -> Result<std::unique_ptr<Cache>> {
+    EXPECT_EQ(url, "tcp://cache-1:9600");
+    return std::make_unique<testing::FakeCache>(capacity);
+  };
+  EXPECT_THAT(run(),
+              AllOf(finding(Level::kWarning, "l2.url", "no server answers at tcp://cache-1:9600 now"), Not(any_bad())));
+  capacity = 3ULL << 30;
+  EXPECT_THAT(run(), finding(Level::kFine, "l2.url", "3.00 GiB"));
+  services_.open = [](std::string_view, const CacheOptions&) -> Result<std::unique_ptr<Cache>> {
+    return fail(ErrorCode::kDenied, "the server asks for a token");
+  };
+  EXPECT_THAT(run(), finding(Level::kBad, "l2.url", "asks for a token"));
+  options_.l2_url = "tpc://cache-1:9600";
+  EXPECT_THAT(run(), finding(Level::kBad, "l2.url", "did you mean 'tcp'?"));
 }
 
 TEST_F(Check, ALeaseMustOutliveTheWaitForL2) {

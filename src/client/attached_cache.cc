@@ -109,7 +109,10 @@ Result<bool> AttachedCache::flush(Deadline deadline) {
 }
 
 CacheStats AttachedCache::stats() const {
-  const Deadline deadline = pool_->limited(Deadline::never());
+  return stats_by(pool_->limited(Deadline::never()));
+}
+
+CacheStats AttachedCache::stats_by(Deadline deadline) const {
   if (const auto session = pool_->borrow(deadline)) {
     session->builder.Clear();
     session->builder.Finish(wire::CreateGetStats(session->builder));

@@ -27,6 +27,7 @@ class AttachedCache : public Cache {
   [[nodiscard]] Result<bool> flush(Deadline deadline) override;
   /// The tenant's counters, as the server last told them.
   [[nodiscard]] CacheStats stats() const override;
+  [[nodiscard]] CacheStats stats_by(Deadline deadline) const;
 
   [[nodiscard]] const LinkPool& pool() const { return *pool_; }
 
@@ -55,14 +56,14 @@ class AttachedCache : public Cache {
 /// Chains for a body. REQUIRES: open_namespaces for them; the session's builder is at its beginning.
 [[nodiscard]] std::vector<flatbuffers::Offset<wire::Chain>> chains_to_wire(ClientSession& session,
                                                                            std::span<const Chain> chains);
-/// Sends chains as the body of `type`, and waits for the answer.
+/// Sends chains as the body of `type`, and waits for the answer. `each`: about the blocks of one, each by itself.
 template <typename T>
 [[nodiscard]] Result<const T*> ask_about(ClientSession& session, wire::Type type, std::span<const Chain> chains,
-                                         Patience patience) {
+                                         Patience patience, bool each = false) {
   if (auto ok = open_namespaces(session, chains, patience); !ok) return std::unexpected(ok.error());
   session.builder.Clear();
   const auto wired = chains_to_wire(session, chains);
-  session.builder.Finish(wire::CreateChains(session.builder, session.builder.CreateVector(wired)));
+  session.builder.Finish(wire::CreateChains(session.builder, session.builder.CreateVector(wired), each));
   return session.link->ask<T>(type, wire::body_of(session.builder), patience);
 }
 

@@ -13,9 +13,13 @@ namespace reprise {
 namespace {
 
 Result<std::unique_ptr<Cache>> open_embedded(const CacheOptions& options, const Extensions& extensions) {
-  auto engine =
-      make_engine(options, extensions.policies != nullptr ? *extensions.policies : PolicyRegistry::with_builtins(),
-                  extensions.stores != nullptr ? *extensions.stores : StoreRegistry::with_builtins());
+  StoreRegistry stores = extensions.stores != nullptr ? *extensions.stores : StoreRegistry::with_builtins();
+  for (const char* scheme : {"unix", "tcp"}) {
+    // Where the caller has one of that name, it is that one that counts.
+    static_cast<void>(stores.add(scheme, [&options](std::string_view url) { return open_cache_store(url, options); }));
+  }
+  auto engine = make_engine(
+      options, extensions.policies != nullptr ? *extensions.policies : PolicyRegistry::with_builtins(), stores);
   if (!engine) return std::unexpected(engine.error());
   return std::unique_ptr<Cache>(std::move(*engine));
 }

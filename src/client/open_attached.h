@@ -1,4 +1,5 @@
-// Opens the caches of other processes: "unix:" and "tcp:" for reprise::open.
+// Opens the caches of other processes: "unix:" and "tcp:" for reprise::open, and for l2.url behind a cache of one's
+// own.
 #pragma once
 
 #include <memory>
@@ -13,5 +14,7 @@ namespace reprise {
 [[nodiscard]] Result<std::unique_ptr<Cache>> open_shared(std::string_view url, const CacheOptions& options);
 /// The same for URLs that begin with "tcp:".
 [[nodiscard]] Result<std::unique_ptr<Cache>> open_remote(std::string_view url, const CacheOptions& options);
+/// Either, to be the L2 of a cache in this process. Fails alike.
+[[nodiscard]] Result<std::unique_ptr<Store>> open_cache_store(std::string_view url, const CacheOptions& options);
 
 }  // namespace reprise

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/log.h"
 #include "base/size.h"
 
 namespace reprise {
@@ -132,8 +133,18 @@ Engine::~Engine() {
   loader_->set_grace(std::max(left, std::chrono::milliseconds(10)));
 }
 
+void Engine::introduce(std::span<const Chain> chains) const {
+  if (!store_ || !store_->info().needs_namespaces) return;
+  try {
+    for (const Chain& chain : chains) store_->introduce(*chain.ns);
+  } catch (...) {
+    log::warn("the store threw when it was told of a namespace: its blocks may not be found there");
+  }
+}
+
 Result<std::size_t> Engine::erase(std::span<const Chain> chains, Deadline deadline) {
   if (auto ok = check_chains(chains); !ok) return std::unexpected(ok.error());
+  introduce(chains);
   if (loader_) deadline = loader_->capped(deadline);
   std::size_t erased = 0;
   for (const Chain& chain : chains) {

@@ -68,6 +68,15 @@ class Engine final : public Cache {
   [[nodiscard]] LeaseInside inside(const Lease& lease) const;
   /// XXH3-64 of each held block, computed once per block; empty if the lease has ended.
   [[nodiscard]] std::vector<std::uint64_t> checksums(const Lease& lease);
+  /// Which of the chain's blocks are in any tier, whatever its rule. Moves and influences nothing.
+  [[nodiscard]] Result<EachFound> find_each(const Chain& chain, Deadline deadline);
+  /// Leases those that find_each finds, in their order. One that cannot be brought up after all ends that, and neither
+  /// it nor those behind it are `found`.
+  struct EachAcquired {
+    EachFound each;
+    Lease lease;
+  };
+  [[nodiscard]] Result<EachAcquired> acquire_each(const Chain& chain, Deadline deadline);
   /// True if acquire and get of these chains cannot wait for L2. Influences nothing; blocks may leave before the call.
   [[nodiscard]] bool answers_at_once(std::span<const Chain> chains);
   /// Ends the leases that ran out, which calls also do as they come; returns how many.
@@ -117,6 +126,9 @@ class Engine final : public Cache {
   void count(const Match& match, std::size_t needed, std::uint64_t l1_bytes, std::uint64_t l2_bytes);
 
   std::size_t erase_ids(const NamespaceId& ns, std::span<const BlockKey> keys, DepartureWhy why, Deadline deadline);
+
+  /// What the store must know before it is asked about these chains, or given their blocks.
+  void introduce(std::span<const Chain> chains) const;
 
   // Writes.
   void offer_chain(const Chain& chain, std::size_t from, std::span<const Bytes> blocks, Stored& stored);

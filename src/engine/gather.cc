@@ -115,6 +115,7 @@ Engine::Survey Engine::survey(std::span<const Chain> chains, Deadline deadline, 
 }
 
 void Engine::look_in_l2(std::span<const Chain> chains, Survey& survey, Deadline deadline, bool will_read) {
+  introduce(chains);
   // What still waits to be written is as good as written. It is looked up first: a block that leaves the queue from
   // here on is in the store by then.
   std::vector<BlockId> ids;
@@ -322,6 +323,20 @@ Result<Match> Engine::match(std::span<const Chain> chains, Deadline deadline) {
   count_tiers(chains, found, match);
   match.reason = found.end_reason(match.blocks);
   return match;
+}
+
+Result<EachFound> Engine::find_each(const Chain& chain, Deadline deadline) {
+  if (chain.ns == nullptr) return fail(ErrorCode::kInvalid, "a chain has no namespace");
+  const Chain all(*chain.ns, chain.keys);
+  if (auto ok = check_chains(std::span(&all, 1)); !ok) return std::unexpected(ok.error());
+  const Survey survey = this->survey(std::span(&all, 1), loader_ ? loader_->capped(deadline) : deadline, false);
+  EachFound each{.found = survey.presences[0].present, .match = {}};
+  for (std::size_t i = 0; i < each.found.size(); ++i) {
+    if (each.found[i]) ++(survey.chains[0].in_l1[i] ? each.match.from_l1 : each.match.from_l2);
+  }
+  each.match.blocks = each.match.from_l1 + each.match.from_l2;
+  if (each.match.blocks < chain.size()) each.match.reason = survey.l2 != Reason::kNone ? survey.l2 : Reason::kMiss;
+  return each;
 }
 
 void Engine::count_tiers(std::span<const Chain> chains, const Survey& found, Match& match) {

@@ -34,6 +34,32 @@ std::vector<std::uint64_t> Engine::checksums(const Lease& lease) {
   return sums;
 }
 
+Result<Engine::EachAcquired> Engine::acquire_each(const Chain& chain, Deadline deadline) {
+  auto each = find_each(chain, deadline);
+  if (!each) return std::unexpected(each.error());
+  EachAcquired out{.each = std::move(*each), .lease = {}};
+  if (out.each.match.blocks == 0) return out;
+  std::vector<BlockKey> keys;
+  for (std::size_t i = 0; i < chain.size(); ++i) {
+    if (out.each.found[i]) keys.push_back(chain.keys[i]);
+  }
+  // Needs all of them, as a prefix would, but none its predecessor in memory.
+  auto acquired = acquire(Chain(*chain.ns, keys, MatchRule::last(static_cast<std::uint32_t>(keys.size()))), deadline);
+  if (!acquired) return std::unexpected(acquired.error());
+  const Reason missing = out.each.match.reason;
+  out.each.match = acquired->match;
+  if (out.each.match.reason == Reason::kNone) out.each.match.reason = missing;
+  out.lease = std::move(acquired->lease);
+  std::size_t left = out.each.match.blocks;
+  for (std::size_t i = 0; i < chain.size(); ++i) {
+    if (out.each.found[i] && left-- == 0) {
+      std::fill(out.each.found.begin() + static_cast<std::ptrdiff_t>(i), out.each.found.end(), false);
+      break;
+    }
+  }
+  return out;
+}
+
 Result<Explained> Engine::explain(const NamespaceId& ns, const BlockKey& key, Deadline deadline) {
   using Where = Explained::Where;
   const BlockId id{ns, key};

@@ -13,6 +13,7 @@
 #include "l1/lease_book.h"
 #include "l1/pins.h"
 #include "reprise/block.h"
+#include "reprise/cache.h"
 #include "reprise/status.h"
 
 namespace reprise {
@@ -64,6 +65,12 @@ struct Explained {
   std::optional<Departure> last_departure;  ///< From memory, if still known; the block may have come back since.
 };
 [[nodiscard]] std::string_view to_string(Explained::Where where);  ///< "l1", "l1 filling", "on its way to l2", ...
+
+/// Blocks of one chain, each by itself: a missing one says nothing about those behind it.
+struct EachFound {
+  std::vector<bool> found;  ///< By position.
+  Match match;              ///< `blocks`: how many were found; `reason`: why not all of them.
+};
 
 struct NamespaceUsage {
   NamespaceId id;

@@ -132,6 +132,44 @@ TEST_F(InsideTest, AnswersAtOnceOnlyWhatMemoryHasWhole) {
   EXPECT_TRUE(engine->answers_at_once(std::span(&whole, 1))) << "nobody to wait for";
 }
 
+TEST_F(InsideTest, EachFindsWhatIsInEitherTierWhateverIsMissingBetween) {
+  open({});
+  const auto keys = make_keys(1, 6);
+  put(std::span(keys).subspan(1, 1), {}, 0);
+  ASSERT_TRUE(engine->flush(Deadline::never()).value());
+  store(std::span(keys).subspan(3, 2));
+  const auto found = engine->find_each(Chain(ns, keys), Deadline::never());
+  ASSERT_TRUE(found.has_value());
+  EXPECT_THAT(found->found, ::testing::ElementsAre(false, true, false, true, true, false));
+  EXPECT_EQ(found->match.from_l1, 1U);
+  EXPECT_EQ(found->match.from_l2, 2U);
+  EXPECT_EQ(found->match.reason, Reason::kMiss);
+  const auto acquired = engine->acquire_each(Chain(ns, keys), Deadline::never());
+  ASSERT_TRUE(acquired.has_value());
+  EXPECT_EQ(acquired->each.found, found->found);
+  ASSERT_EQ(acquired->lease.size(), 3U);
+  EXPECT_TRUE(is_payload(ns, keys[1], acquired->lease.block(0)));
+  EXPECT_TRUE(is_payload(ns, keys[3], acquired->lease.block(1)));
+  EXPECT_TRUE(is_payload(ns, keys[4], acquired->lease.block(2)));
+  EXPECT_EQ(engine->find_each(Chain(ns, keys), Deadline::never())->match.from_l1, 3U) << "they were brought up";
+}
+
+TEST_F(InsideTest, EachEndsAtWhatCannotBeBroughtUp) {
+  open({});
+  const auto keys = make_keys(1, 6);
+  store(std::span(keys).subspan(1, 1));
+  store_corrupt(keys[3]);
+  store(std::span(keys).subspan(4, 2));
+  const auto acquired = engine->acquire_each(Chain(ns, keys), Deadline::never());
+  ASSERT_TRUE(acquired.has_value());
+  EXPECT_THAT(acquired->each.found, ::testing::ElementsAre(false, true, false, false, false, false));
+  EXPECT_EQ(acquired->each.match.reason, Reason::kCorrupt);
+  ASSERT_EQ(acquired->lease.size(), 1U);
+  EXPECT_TRUE(is_payload(ns, keys[1], acquired->lease.block(0)));
+  const auto again = engine->acquire_each(Chain(ns, keys), Deadline::never());
+  EXPECT_THAT(again->each.found, ::testing::ElementsAre(false, true, false, false, true, true));
+}
+
 TEST_F(InsideTest, ReservationSaysWhatIsToBeFilled) {
   options.l1_capacity = 4 * kBlock;
   open({}, steady(), false);

@@ -143,6 +143,7 @@ Result<Stored> Engine::put(std::span<const Chain> chains, std::size_t from, std:
     }
   }
   leases_->expire_due();
+  introduce(chains);
   Stored stored;
   for (std::size_t c = 0; c < chains.size(); ++c) offer_chain(chains[c], from, blocks.subspan(c * each, each), stored);
   if (stored.declined == 0) stored.declined_blocks.clear();
@@ -257,6 +258,7 @@ Result<Reservation> Engine::reserve_range(const Chain& chain, std::size_t from, 
     return fail(ErrorCode::kInvalid, "blocks from " + std::to_string(from) + " to " + std::to_string(to));
   }
   leases_->expire_due();
+  introduce(std::span(&chain, 1));
   auto filling = std::make_unique<Filling>(outlet_, chain, from, to);
   counters_.declined.fetch_add(filling->declined(), std::memory_order_relaxed);
   return Reservation(std::move(filling));

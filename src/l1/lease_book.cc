@@ -42,6 +42,7 @@ class LeaseBook::Holder final : public Lease::Body {
     record_->book->set_expiry(*record_, record_->book->clock_.now() + span);
     return true;
   }
+  [[nodiscard]] bool truncate(std::size_t blocks) override { return record_->book->truncate(*record_, blocks); }
 
  private:
   std::shared_ptr<Record> record_;
@@ -94,6 +95,18 @@ void LeaseBook::leave(Record& record) {
   // The blocks are given back by the record's end of life, after the mutex.
   const std::lock_guard lock(mutex_);
   if (--record.holders == 0 && record.live.load(std::memory_order_relaxed)) end(record);
+}
+
+bool LeaseBook::truncate(Record& record, std::size_t blocks) {
+  Pins tail = record.pins.empty_copy();  // given back after the mutex
+  tail.reserve(record.pins.size() - blocks);
+  const std::lock_guard lock(mutex_);
+  // Another holder may be reading the list, which is why only an only one may change it.
+  if (record.holders != 1 || !record.live.load(std::memory_order_relaxed)) return false;
+  for (std::size_t i = blocks; i < record.pins.size(); ++i) tail.adopt(record.pins.take(i));
+  record.pins.truncate(blocks);
+  live_blocks_.fetch_sub(tail.size(), std::memory_order_relaxed);
+  return true;
 }
 
 std::size_t LeaseBook::expire_due() {

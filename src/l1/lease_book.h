@@ -55,6 +55,7 @@ class LeaseBook : public std::enable_shared_from_this<LeaseBook> {
   class Holder;
 
   void leave(Record& record);
+  bool truncate(Record& record, std::size_t blocks);
   void end(Record& record);                            // under mutex_
   void set_expiry(Record& record, TimePoint expires);  // under mutex_
   Result<LeaseToken> token_of(const std::shared_ptr<Record>& record);

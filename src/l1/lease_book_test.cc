@@ -52,6 +52,38 @@ TEST_F(LeaseBookTest, HoldsItsBlocksUntilReleased) {
   EXPECT_EQ(held(), 0);
 }
 
+TEST_F(LeaseBookTest, GivesItsTailBackEarly) {
+  Lease lease = open(3);
+  EXPECT_TRUE(lease.truncate(3));
+  EXPECT_EQ(held(), 3);
+  EXPECT_TRUE(lease.truncate(1));
+  EXPECT_EQ(lease.size(), 1);
+  EXPECT_TRUE(holds_block(LeaseBook::inside(lease).blocks[0], ns_.id(), keys_[0]));
+  EXPECT_EQ(held(), 1);
+  EXPECT_EQ(book_->live_blocks(), 1);
+  EXPECT_TRUE(lease.truncate(0));
+  EXPECT_TRUE(lease.still_valid());
+  EXPECT_EQ(held(), 0);
+  lease.release();
+  EXPECT_EQ(book_->live(), 0);
+  EXPECT_EQ(book_->live_blocks(), 0);
+}
+
+TEST_F(LeaseBookTest, KeepsItsTailForOtherHoldersAndOnceItRanOut) {
+  Lease lease = open(3);
+  {
+    const auto other = book_->attach(lease.token().value());
+    ASSERT_TRUE(other);
+    EXPECT_FALSE(lease.truncate(1));
+    EXPECT_EQ(other->size(), 3);
+  }
+  clock_.advance(10s);
+  EXPECT_EQ(book_->expire_due(), 1);
+  EXPECT_FALSE(lease.truncate(1));
+  EXPECT_EQ(lease.size(), 3);
+  EXPECT_EQ(held(), 0);
+}
+
 TEST_F(LeaseBookTest, OfNoBlocksIsEmptyAndCountsNothing) {
   Lease lease = book_->open(Pins(cache_.cache));
   EXPECT_TRUE(lease.empty());

@@ -48,7 +48,11 @@ using WireChains = flatbuffers::Vector<flatbuffers::Offset<wire::Chain>>;
 /// Only blocks [from, from + count) of each, with rules that count from there.
 void cut(std::vector<Chain>& chains, std::size_t from, std::size_t count);
 
-[[nodiscard]] flatbuffers::Offset<wire::Matched> to_wire(flatbuffers::FlatBufferBuilder& builder, const Match& match);
+[[nodiscard]] flatbuffers::Offset<wire::Matched> to_wire(flatbuffers::FlatBufferBuilder& builder, const Match& match,
+                                                         const std::vector<bool>& found = {});
+/// Leases the chains' common run, or with `each` what is found of the one chain's blocks; kInvalid if that are several.
+[[nodiscard]] Result<Engine::EachAcquired> acquire_for(Session& session, std::span<const Chain> chains, bool each,
+                                                       Deadline deadline);
 
 // handlers/session.cc
 [[nodiscard]] Answer handle_ping(Session& session, const Request& request);

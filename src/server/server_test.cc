@@ -77,6 +77,58 @@ TEST_F(ServerTest, BothSocketsShareOneCache) {
   EXPECT_EQ(matched->from_l1(), keys.size());
 }
 
+TEST_F(ServerTest, BlocksAskedForEachByItselfHaveNoHolesBetweenThem) {
+  daemon.start();
+  Caller local(daemon.connect(true));
+  Caller remote(daemon.connect(false));
+  ASSERT_TRUE(local.open() && remote.open());
+  const std::uint32_t handle = remote.open_namespace(ns);
+  const auto missing = make_keys(77, 9);
+  // One that is there, one that is not, and so on.
+  std::vector<BlockKey> mixed;
+  for (std::size_t i = 0; i < 9; ++i) mixed.push_back(i % 2 == 0 ? missing[i] : keys[i / 2]);
+  const std::size_t there = 4;
+  ASSERT_NE(remote.put(ns, handle, std::span(keys).first(there)), nullptr) << remote.error.message;
+  const auto chain = [&](auto& builder, std::uint32_t ns_handle, std::size_t chains) {
+    std::vector<flatbuffers::Offset<wire::Chain>> list;
+    for (std::size_t c = 0; c < chains; ++c) list.push_back(wire::to_wire(builder, ns_handle, {}, mixed));
+    return builder.CreateVector(list);
+  };
+  const auto expect = [&](const wire::Matched* matched) {
+    ASSERT_NE(matched, nullptr);
+    EXPECT_EQ(matched->blocks(), there);
+    ASSERT_NE(matched->found(), nullptr);
+    ASSERT_EQ(matched->found()->size(), 2U);
+    EXPECT_EQ(matched->found()->Get(0), 0b10101010);
+    EXPECT_EQ(matched->found()->Get(1), 0);
+  };
+  expect(remote.ask<wire::Matched>(
+      wire::Type::kMatch, [&](auto& builder) { return wire::CreateChains(builder, chain(builder, handle, 1), true); }));
+  Payload got;
+  const auto* reply = remote.ask<wire::Got>(
+      wire::Type::kGet, [&](auto& builder) { return wire::CreateGet(builder, chain(builder, handle, 1), 0, 9, true); },
+      {}, &got);
+  ASSERT_NE(reply, nullptr) << remote.error.message;
+  expect(reply->match());
+  ASSERT_EQ(got.bytes.size(), there * ns.block_bytes());
+  for (std::size_t i = 0; i < there; ++i) {
+    EXPECT_TRUE(is_payload(ns, keys[i], Bytes(got.bytes).subspan(i * ns.block_bytes(), ns.block_bytes()))) << i;
+  }
+  const std::uint32_t local_handle = local.open_namespace(ns);
+  const auto* leased = local.ask<wire::Leased>(wire::Type::kAcquire, [&](auto& builder) {
+    return wire::CreateChains(builder, chain(builder, local_handle, 1), true);
+  });
+  ASSERT_NE(leased, nullptr) << local.error.message;
+  expect(leased->match());
+  EXPECT_EQ(leased->blocks()->size(), there);
+  EXPECT_EQ(remote.ask<wire::Matched>(
+                wire::Type::kMatch,
+                [&](auto& builder) { return wire::CreateChains(builder, chain(builder, handle, 2), true); }),
+            nullptr)
+      << "of one chain only";
+  EXPECT_EQ(remote.error.code, ErrorCode::kInvalid);
+}
+
 TEST_F(ServerTest, ABlockThatArrivesDamagedIsNotKept) {
   daemon.start();
   Caller caller(daemon.connect(false));

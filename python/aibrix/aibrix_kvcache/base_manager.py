@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import reprise
 import torch
+
+import reprise
 from reprise import Reason
 
 from . import envs, profiling
 from .cache_args import parse_kvcache_api_args
 from .cache_handle import GDRKVCacheHandle, KVCacheHandle, MemoryRegionKVCacheHandle
-from .cache_hashable import BlockHashes, TokenListView
+from .cache_hashable import BlockHashes
 from .chains import Blocks, ChainBuilder, Tokens
 from .chunks import chunk_keys
 from .common.absl_logging import getLogger
@@ -81,8 +82,9 @@ class BaseKVCacheManager(KVCacheManager):
             enable_breakdown_measurement=envs.AIBRIX_KV_CACHE_OL_BREAKDOWN_MEASUREMENT_ENABLED,
         )
         if self._metrics.l1 is not None:
+            tiers = self._tiers
             for usage in self._metrics.l1.usages:
-                usage.used = lambda: self._tiers.usage()[0]
+                usage.used = lambda: tiers.usage()[0]
         profiling.start()
         logger.info("%r", self)
 
@@ -291,7 +293,13 @@ class BaseKVCacheManager(KVCacheManager):
         )
 
     def _observe(
-        self, op: MetricRecorder.OP, prefix: Tokens | None, query: Tokens, began: float, status: Status[Any], answer: Answer
+        self,
+        op: MetricRecorder.OP,
+        prefix: Tokens | None,
+        query: Tokens,
+        began: float,
+        status: Status[Any],
+        answer: Answer,
     ) -> None:
         seconds = time.perf_counter() - began
         observe(self._metrics, op, prefix, query, seconds, status, answer, self.block_ntokens)
@@ -307,5 +315,6 @@ def _mismatch(handle: KVCacheHandle, spec: KVCacheBlockSpec) -> Status[Any] | No
 
 
 def _failed(error: Exception) -> Status[Any]:
-    code = _ERROR_CODES.get(getattr(error, "code", None), StatusCodes.ERROR)  # type: ignore[call-overload]
-    return Status(StatusCodes.INVALID if type(error) is ValueError else code, error)
+    if isinstance(error, reprise.Error):
+        return Status(_ERROR_CODES.get(error.code, StatusCodes.ERROR), error)
+    return Status(StatusCodes.INVALID if isinstance(error, ValueError) else StatusCodes.ERROR, error)

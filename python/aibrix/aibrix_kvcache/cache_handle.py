@@ -94,6 +94,13 @@ class MemoryRegionKVCacheHandle(KVCacheHandle):
         for mr in self._mrs:
             mr.ref_down()
 
+    def take(self) -> list[MemoryRegion]:
+        """The regions, with their references: the handle is released without giving them back."""
+        if self._released:
+            raise ValueError("Reference count is already zero.")
+        self._released = True
+        return list(self.memory_regions)
+
     def truncate(self, length: int) -> None:
         check_length(length)
         for mr in self._mrs[length:]:

@@ -107,7 +107,7 @@ class TokenCacheKey(_PairKey):
     def _joined(self) -> TokenListView:
         prefix, query = self._prefix, self._query
         if prefix.array is query.array and prefix.stop == query.start:
-            return prefix + query  # type: ignore[no-any-return]
+            return prefix + query
         return TokenListView(np.concatenate((prefix.to_numpy(), query.to_numpy())))
 
 
@@ -127,7 +127,7 @@ class BlockCacheKey(_PairKey):
         self._set(prefix, query if isinstance(query, BlockHashes) else BlockHashes(query, block_ntokens))
 
     def _joined(self) -> BlockHashes:
-        return self._prefix + self._query  # type: ignore[no-any-return]
+        return self._prefix + self._query
 
 
 class KVCacheKey(KVCacheHashable):

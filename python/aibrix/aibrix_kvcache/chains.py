@@ -10,6 +10,7 @@ import threading
 from typing import Any, NamedTuple
 
 import numpy as np
+
 import reprise
 
 from .cache_hashable import BlockHashes, TokenListView
@@ -32,15 +33,23 @@ class Blocks(NamedTuple):
     """What the blocks hold, and perhaps an incomplete block behind them."""
 
     @property
-    def count(self) -> int:
+    def length(self) -> int:
         return len(self.keys) // KEY_BYTES
 
     def first(self, count: int) -> Blocks:
         """The first `count` of them."""
-        if count >= self.count:
+        if count >= self.length:
             return self
         keys = self.keys[: count * KEY_BYTES]
         return Blocks(reprise.Chain(self.chain.ns, keys), keys, self.prefix, self.query)
+
+    def after(self, count: int) -> Blocks:
+        """Those behind the first `count`."""
+        if count == 0:
+            return self
+        keys, tokens = self.keys[count * KEY_BYTES :], count * self.chain.ns.block_tokens
+        chain = reprise.Chain(self.chain.ns, keys)
+        return Blocks(chain, keys, joined(self.prefix, self.query[:tokens]), self.query[tokens:])
 
 
 def joined(prefix: Tokens | None, query: Tokens) -> Any:
@@ -101,7 +110,9 @@ class ChainBuilder:
         known = query.meta.keys
         keys = known.get(slot)
         if keys is None:
-            packed = reprise.keys_from_hashes(_HASH_ALGORITHM, query.all_hashes[first % group :], group, trust_hashes=True)
+            packed = reprise.keys_from_hashes(
+                _HASH_ALGORITHM, query.all_hashes[first % group :], group, trust_hashes=True
+            )
             keys = known[slot] = memoryview(packed)
         skip = first // group
         return keys[skip * KEY_BYTES : (skip + count) * KEY_BYTES]
@@ -116,13 +127,13 @@ class _GrowingKeys:
         self._packed = memoryview(b"")
         self._blocks = 0
 
-    def upto(self, array: np.ndarray, start: int, blocks: int) -> memoryview:
+    def upto(self, array: np.ndarray[Any, Any], start: int, blocks: int) -> memoryview:
         if blocks > self._blocks:
             # Whole prompts are asked for in chunks: what is there is hashed at once, up to twice of what was asked.
             there = (len(array) - start) // self._ntokens
             goal = min(there, max(blocks, 2 * self._blocks))
             done = start + self._blocks * self._ntokens
-            self._chain.append(array[done : start + goal * self._ntokens])
+            self._chain.append(array[done : start + goal * self._ntokens].view(np.uint32))
             self._blocks = goal
             self._packed = memoryview(self._chain.packed())
         return self._packed

@@ -15,7 +15,7 @@ def chunk_keys(
 ) -> Iterator[tuple[Any, Any, Any, Any]]:
     """(prefix of the chunk, chunk, next chunk or None, everything), as views of one array.
 
-    The next chunk is None where it would reach the end. Plain sequences are answered with tuples, an empty one for None.
+    The next chunk is None where it would reach the end. Plain sequences are answered with tuples, () for None.
     """
     prefix, query, _ = parse_kvcache_api_args(*args, **kwargs)
     given = [*args, *kwargs.values()]

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from .cache_handle import KVCacheHandle
 from .config import KVCacheConfig
 from .metrics import KVCacheMetrics
 from .status import Status
@@ -64,6 +63,7 @@ class KVCacheManager(ABC):
         """Tells the cache about an engine's device memory."""
         return Status.ok()
 
+    @abstractmethod
     def prefetch(self, *args: Any, **kwargs: Any) -> None:
         """Starts bringing blocks up from L2, and returns at once."""
 

@@ -204,4 +204,4 @@ def _around(func: F, context: Callable[[], Any], context_of_coroutine: Callable[
             with context():
                 return func(*args, **kwargs)
 
-    return wrapped  # type: ignore[no-any-return]
+    return wrapped

@@ -62,7 +62,7 @@ def cpu_perf_timer(enabled: bool = True) -> Iterator[Callable[[], float]]:
 @contextmanager
 def _gpu_perf_timer() -> Iterator[Callable[[], float]]:
     start, end = (
-        torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        torch.cuda.Event(enable_timing=True)
         for _ in range(2)
     )
     start.record()

@@ -94,7 +94,11 @@ def nothing_set(monkeypatch):
 
 
 def test_defaults():
-    expected = {PREFIX + name: value for name, value in DEFAULTS.items()} | {"VLLM_AIBRIX_SYNC_GRANULARITY": "PER_OP"}
+    expected = {PREFIX + name: value for name, value in DEFAULTS.items()} | {
+        "VLLM_AIBRIX_SYNC_GRANULARITY": "PER_OP",
+        "VLLM_AIBRIX_SIDE_CHANNEL_PORT": 6667,
+        "VLLM_AIBRIX_TYPE3_USE_LAYER_WISE_SAVE": True,
+    }
     found = {name: getattr(envs, name) for name in _env_table.VARIABLES}
     assert found == expected
     assert {name: type(value) for name, value in found.items()} == {n: type(v) for n, v in expected.items()}

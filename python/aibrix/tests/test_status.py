@@ -48,7 +48,8 @@ def test_the_trace_is_that_of_the_exception():
     try:
         fails()
     except KeyError as error:
-        status = Status.error(StatusCodes.ERROR, error)
+        caught = error
+    status = Status.error(StatusCodes.ERROR, caught)  # made later, when the exception is handled no longer
     assert "in fails" in status.trace
     assert "lost" in repr(status)
     assert Status(StatusCodes.OK, ValueError("a value")).trace is None

@@ -66,9 +66,39 @@ bool would_wait(const Request& request, const Match& match) {
   return !request.may_wait && match.reason == Reason::kTimeout;
 }
 
-flatbuffers::Offset<wire::Matched> to_wire(flatbuffers::FlatBufferBuilder& builder, const Match& match) {
+namespace {
+
+Result<void> check_each(std::span<const Chain> chains) {
+  if (chains.size() == 1) return {};
+  return fail(ErrorCode::kInvalid, "blocks each by itself are asked for of one chain, not of " +
+                                       std::to_string(chains.size()) + ": send one request for each");
+}
+
+}  // namespace
+
+Result<Engine::EachAcquired> acquire_for(Session& session, std::span<const Chain> chains, bool each,
+                                         Deadline deadline) {
+  if (each) {
+    if (auto ok = check_each(chains); !ok) return std::unexpected(ok.error());
+    return session.engine().acquire_each(chains[0], deadline);
+  }
+  auto acquired = session.engine().acquire(chains, deadline);
+  if (!acquired) return std::unexpected(acquired.error());
+  return Engine::EachAcquired{.each = {.found = {}, .match = acquired->match}, .lease = std::move(acquired->lease)};
+}
+
+flatbuffers::Offset<wire::Matched> to_wire(flatbuffers::FlatBufferBuilder& builder, const Match& match,
+                                           const std::vector<bool>& found) {
+  flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>> bits;
+  if (!found.empty()) {
+    std::vector<std::uint8_t> bytes((found.size() + 7) / 8);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      if (found[i]) bytes[i / 8] |= static_cast<std::uint8_t>(1U << (i % 8));
+    }
+    bits = builder.CreateVector(bytes);
+  }
   return wire::CreateMatched(builder, match.blocks, match.from_l1, match.from_l2,
-                             static_cast<std::uint8_t>(match.reason));
+                             static_cast<std::uint8_t>(match.reason), bits);
 }
 
 namespace {
@@ -80,31 +110,38 @@ Answer answer_match(Session& session, const Request& request, const Ask& ask) {
   if (message == nullptr) return malformed(request);
   const auto resolved = resolve(session, message->chains(), request.body.size());
   if (!resolved) return failed(request.header.request, resolved.error());
-  Match match{.reason = request.refusal};
+  EachFound answer{.found = {}, .match = {.reason = request.refusal}};
   if (request.refusal == Reason::kNone) {
     if (!request.may_wait && !session.engine().answers_at_once(resolved->chains)) {
       return {.kind = Answer::Kind::kWouldWait, .frame = {}};
     }
-    const Result<Match> found = ask(std::span<const Chain>(resolved->chains));
+    Result<EachFound> found = ask(std::span<const Chain>(resolved->chains), message->each());
     if (!found) return failed(request.header.request, found.error());
-    if (would_wait(request, *found)) return {.kind = Answer::Kind::kWouldWait, .frame = {}};
-    match = *found;
+    if (would_wait(request, found->match)) return {.kind = Answer::Kind::kWouldWait, .frame = {}};
+    answer = std::move(*found);
   }
   flatbuffers::FlatBufferBuilder builder;
-  return reply(wire::Type::kMatched, request, builder, to_wire(builder, match));
+  return reply(wire::Type::kMatched, request, builder, to_wire(builder, answer.match, answer.found));
+}
+
+Result<EachFound> as_run(const Result<Match>& match) {
+  if (!match) return std::unexpected(match.error());
+  return EachFound{.found = {}, .match = *match};
 }
 
 }  // namespace
 
 Answer handle_match(Session& session, const Request& request) {
-  return answer_match(session, request, [&](std::span<const Chain> chains) {
-    return session.engine().match(chains, deadline_of(request));
+  return answer_match(session, request, [&](std::span<const Chain> chains, bool each) -> Result<EachFound> {
+    if (!each) return as_run(session.engine().match(chains, deadline_of(request)));
+    if (auto ok = check_each(chains); !ok) return std::unexpected(ok.error());
+    return session.engine().find_each(chains[0], deadline_of(request));
   });
 }
 
 Answer handle_prefetch(Session& session, const Request& request) {
-  return answer_match(session, request, [&](std::span<const Chain> chains) {
-    return session.engine().prefetch(chains, deadline_of(request));
+  return answer_match(session, request, [&](std::span<const Chain> chains, bool /*each*/) {
+    return as_run(session.engine().prefetch(chains, deadline_of(request)));
   });
 }
 

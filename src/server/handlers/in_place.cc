@@ -18,7 +18,7 @@ Duration span_of(std::uint64_t milliseconds) {
 }
 
 // Hands the lease to the session and its description to the client.
-Answer answer_lease(Session& session, const Request& request, Match match, Lease lease) {
+Answer answer_lease(Session& session, const Request& request, Match match, Lease lease, std::vector<bool> found = {}) {
   flatbuffers::FlatBufferBuilder builder(1024);
   std::vector<wire::Piece> pieces;
   LeaseInside inside;
@@ -38,11 +38,12 @@ Answer answer_lease(Session& session, const Request& request, Match match, Lease
       token = *made;
     } else {
       match = {.reason = Reason::kBusy};
+      found.clear();
       pieces.clear();
     }
   }
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(inside.expires - TimePoint::clock::now());
-  const auto matched = to_wire(builder, match);
+  const auto matched = to_wire(builder, match, found);
   const auto blocks = builder.CreateVectorOfStructs(pieces);
   const wire::Id wire_token = wire::to_wire(token);
   return reply(
@@ -59,14 +60,14 @@ Answer handle_acquire(Session& session, const Request& request) {
   const auto resolved = resolve(session, message->chains(), request.body.size());
   if (!resolved) return failed(request.header.request, resolved.error());
   if (request.refusal != Reason::kNone) return answer_lease(session, request, {.reason = request.refusal}, {});
-  Engine& engine = session.engine();
-  if (!request.may_wait && !engine.answers_at_once(resolved->chains)) {
+  if (!request.may_wait && !session.engine().answers_at_once(resolved->chains)) {
     return {.kind = Answer::Kind::kWouldWait, .frame = {}};
   }
-  auto acquired = engine.acquire(resolved->chains, deadline_of(request));
+  auto acquired = acquire_for(session, resolved->chains, message->each(), deadline_of(request));
   if (!acquired) return failed(request.header.request, acquired.error());
-  if (would_wait(request, acquired->match)) return {.kind = Answer::Kind::kWouldWait, .frame = {}};
-  return answer_lease(session, request, acquired->match, std::move(acquired->lease));
+  auto& [each, lease] = *acquired;
+  if (would_wait(request, each.match)) return {.kind = Answer::Kind::kWouldWait, .frame = {}};
+  return answer_lease(session, request, each.match, std::move(lease), std::move(each.found));
 }
 
 Answer handle_release(Session& session, const Request& request) {

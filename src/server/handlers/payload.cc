@@ -50,15 +50,16 @@ Answer handle_get(Session& session, const Request& request) {
   if (!request.may_wait && !engine.answers_at_once(resolved->chains)) {
     return {.kind = Answer::Kind::kWouldWait, .frame = {}};
   }
-  auto acquired = engine.acquire(resolved->chains, deadline_of(request));
+  auto acquired = acquire_for(session, resolved->chains, message->each(), deadline_of(request));
   if (!acquired) return failed(request.header.request, acquired.error());
-  if (would_wait(request, acquired->match)) return {.kind = Answer::Kind::kWouldWait, .frame = {}};
-  if (acquired->lease.empty()) return empty_get(request, acquired->match);
+  const EachFound& each = acquired->each;
+  if (would_wait(request, each.match)) return {.kind = Answer::Kind::kWouldWait, .frame = {}};
+  if (acquired->lease.empty()) return empty_get(request, each.match);
   const std::vector<std::uint64_t> sums = engine.checksums(acquired->lease);
   if (sums.size() != acquired->lease.size()) return empty_get(request, {.reason = Reason::kExpired});
 
   flatbuffers::FlatBufferBuilder builder(1024);
-  const auto matched = to_wire(builder, acquired->match);
+  const auto matched = to_wire(builder, each.match, each.found);
   const auto sum_list = builder.CreateVector(sums);
   builder.Finish(wire::CreateGot(builder, matched, sum_list));
   std::vector<Bytes> payload;

@@ -111,8 +111,15 @@ Result<void> FsStore::claim_root() {
   if (text && text->starts_with("reprise blocks, version ")) {
     return fail(ErrorCode::kVersion, "fs: " + layout_.marker() + " was written by a newer version: " + *text);
   }
-  if (text) return std::unexpected(config(layout_.marker() + " is not ours; choose another directory"));
-  if (text.error().status != IoStatus::kNotFound) return std::unexpected(config(text.error().message));
+  // Nothing but zeroes is what a power loss may leave of it.
+  if (text && text->find_first_not_of('\0') != std::string::npos) {
+    return std::unexpected(config(layout_.marker() + " is not ours; choose another directory"));
+  }
+  if (!text && text.error().status != IoStatus::kNotFound) return std::unexpected(config(text.error().message));
+  return make_marker();
+}
+
+Result<void> FsStore::make_marker() {
   if (const auto made = env_.make_directory(layout_.temporaries()); !made) {
     return std::unexpected(config(made.error().message));
   }
@@ -125,6 +132,7 @@ Result<void> FsStore::claim_root() {
   if (status != IoStatus::kOk) {
     return std::unexpected(config("write " + temporary + ": " + std::string(to_string(status))));
   }
+  if (const auto synced = (*file)->sync(); !synced) return std::unexpected(config(synced.error().message));
   if (const auto named = env_.rename(temporary, layout_.marker()); !named) {
     return std::unexpected(config(named.error().message));
   }

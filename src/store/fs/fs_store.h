@@ -56,6 +56,7 @@ class FsStore final : public Store {
   [[nodiscard]] Result<void> start();
   [[nodiscard]] Result<void> claim_root();
   [[nodiscard]] IoResult<std::string> read_marker();
+  [[nodiscard]] Result<void> make_marker();
 
   Reason read_one(ReadOp& op, Deadline deadline);
   Reason settle(ReadOp& op, const File& file, const std::string& path, Bytes header, bool whole);

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
-import numpy as np
 import reprise
 
 from ..cache_hashable import BlockHashes, KVCacheKeyTypes, TokenListView
-
-_SLOT = "l1.chain_keys"  # Where the keys of an array are kept, in the `meta.keys` that all its views share.
+from ..token_keys import token_keys, whole_view
 
 
 def chain_keys(prefix: KVCacheKeyTypes | None, query: KVCacheKeyTypes, block_ntokens: int) -> list[bytes]:
@@ -25,24 +22,8 @@ def chain_keys(prefix: KVCacheKeyTypes | None, query: KVCacheKeyTypes, block_nto
         assert prefix is None or isinstance(prefix, BlockHashes)
         return _of_hashes(prefix, query, block_ntokens, count)
     assert prefix is None or isinstance(prefix, TokenListView)
-    return _of_tokens(prefix, query, block_ntokens)[first : first + count]
-
-
-def _of_tokens(prefix: TokenListView | None, query: TokenListView, block_ntokens: int) -> list[bytes]:
-    if prefix is not None and len(prefix):
-        if prefix.array is not query.array or prefix.stop != query.start:
-            tokens = np.concatenate((prefix.to_numpy(), query.to_numpy()))
-            return reprise.block_keys(tokens, block_ntokens)
-        start = prefix.start
-    else:
-        start = query.start
-    # All of the array is hashed at once, and once: the next views of it find their keys here.
-    keys: dict[Any, list[bytes]] = query.meta.keys
-    slot = (_SLOT, block_ntokens, start)
-    found = keys.get(slot)
-    if found is None:
-        found = keys[slot] = reprise.block_keys(query.array[start:], block_ntokens)
-    return found
+    keys = token_keys(whole_view(prefix, query), block_ntokens, reprise.KeyScheme.SHA256)
+    return keys[first : first + count]
 
 
 def _of_hashes(prefix: BlockHashes | None, query: BlockHashes, block_ntokens: int, count: int) -> list[bytes]:

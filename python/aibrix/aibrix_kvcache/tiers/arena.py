@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import reprise
 import torch
+
+import reprise
 
 
 class Arena:

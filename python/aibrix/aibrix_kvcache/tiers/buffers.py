@@ -14,8 +14,9 @@ from ..memory import MemoryRegion
 Bytes = npt.NDArray[np.uint8]
 
 
-def _bytes_of(region: MemoryRegion) -> torch.Tensor:
-    return region.slab[region.addr : region.addr + region.length]
+def copy_bytes(source: MemoryRegion, target: MemoryRegion) -> None:
+    """Both are of one length; either may be in a device's memory."""
+    target.bytes_view().copy_(source.bytes_view())
 
 
 def _check(nbytes: int, expected: int, block: int) -> None:
@@ -29,10 +30,10 @@ def buffers_of(handle: KVCacheHandle, block_nbytes: int) -> list[Bytes]:
     for i, regions in enumerate(handle.memory_regions):
         if isinstance(regions, MemoryRegion):
             _check(regions.length, block_nbytes, i)
-            blocks.append(_bytes_of(regions).cpu().numpy())
+            blocks.append(regions.bytes_view().cpu().numpy())
             continue
         _check(sum(region.length for region in regions), block_nbytes, i)
-        blocks.append(torch.cat([_bytes_of(region) for region in regions]).cpu().numpy())
+        blocks.append(torch.cat([region.bytes_view() for region in regions]).cpu().numpy())
     return blocks
 
 
@@ -43,5 +44,5 @@ def writable_buffers(regions: Sequence[MemoryRegion], block_nbytes: int) -> list
         _check(region.length, block_nbytes, i)
         if region.slab.device.type != "cpu":
             return None
-        buffers.append(_bytes_of(region).numpy())
+        buffers.append(region.bytes_view().numpy())
     return buffers

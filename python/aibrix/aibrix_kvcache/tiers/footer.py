@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import reprise
 import torch
 
+import reprise
+
 from ..cache_hashable import TokenListView
-from ..chains import Tokens
+from ..chains import Tokens, joined
 
 MAGIC = 0x4B565450
 _ALIGNMENT = 16
@@ -32,9 +33,11 @@ class TokenFooter:
         """[blocks, nbytes]. AssertionError for anything but tokens."""
         assert isinstance(query, TokenListView), "TOKEN_VALIDATION needs tokens, not block hashes"
         ntokens = self._ntokens
-        before = np.empty(0, np.int32) if prefix is None else np.asarray(prefix.to_numpy(), np.int32)
-        tokens = np.asarray(query.to_numpy()[: blocks * ntokens], np.int32)
-        keys = b"".join(reprise.block_keys(np.concatenate([before, tokens]), ntokens))[-16 * blocks :]
+        tokens = query.to_numpy()[: blocks * ntokens]
+        whole: TokenListView = joined(prefix, query)
+        keys = b"".join(reprise.block_keys(whole.to_numpy().view(np.uint32), ntokens))
+        first = 16 * ((len(whole) - len(query)) // ntokens)
+        keys = keys[first : first + 16 * blocks]
         footers = np.zeros((blocks, self.nbytes), np.uint8)
         footers[:, 0:4] = np.frombuffer(np.int32(MAGIC).tobytes(), np.uint8)
         footers[:, 4:8] = np.frombuffer(np.int32(ntokens).tobytes(), np.uint8)

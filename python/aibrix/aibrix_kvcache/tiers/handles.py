@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-import reprise
 import torch
+
+import reprise
 
 from ..cache_handle import MemoryRegionKVCacheHandle, check_length
 from ..memory import MemoryRegion

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
+
 import reprise
-import torch
 from reprise import Reason
 
 from .. import envs
@@ -17,10 +16,10 @@ from ..config import KVCacheConfig
 from ..memory import MemoryRegion
 from . import settings
 from .arena import Arena
-from .buffers import buffers_of, writable_buffers
+from .buffers import buffers_of, copy_bytes, writable_buffers
 from .footer import TokenFooter
 from .handles import LeasedHandle, ReservedHandle
-from .tiers import Answer
+from .tiers import Answer, worth_asking_l2
 
 _NOTHING = Answer(0, 0, 0, Reason.NONE)
 
@@ -28,7 +27,9 @@ _NOTHING = Answer(0, 0, 0, Reason.NONE)
 class NativeTiers:
     """One embedded `reprise.Cache`, with a store behind it or not."""
 
-    def __init__(self, config: KVCacheConfig, footer: TokenFooter | None, *, capacity: int, policy: str, url: str) -> None:
+    def __init__(
+        self, config: KVCacheConfig, footer: TokenFooter | None, *, capacity: int, policy: str, url: str
+    ) -> None:
         spec = config.block_spec
         self.has_l1 = capacity > 0
         self.has_l2 = url != ""
@@ -42,7 +43,7 @@ class NativeTiers:
         self._cache = reprise.Cache.open("embedded:", **settings.core_options(config, capacity, policy, url))
         arena = Arena.of(self._cache, self._dtype, self._shape, self._nbytes)
         assert arena is not None, "an embedded cache has its memory in this process"
-        self._arena = arena
+        self._open_arena: Arena | None = arena
         if envs.AIBRIX_KV_CACHE_OL_DEVICE == "cpu":
             arena.pin()
 
@@ -50,15 +51,20 @@ class NativeTiers:
     def cache(self) -> reprise.Cache:
         return self._cache
 
+    @property
+    def _arena(self) -> Arena:
+        if self._open_arena is None:
+            raise ValueError("the manager was closed")
+        return self._open_arena
+
     def _time_for(self, blocks: Blocks, per_block: float) -> tuple[float, bool]:
-        """How long L2 may take, and whether it is asked at all: not for a few blocks behind many in L1."""
+        """How long L2 may take, and whether it is asked at all."""
         if not self.has_l2:
             return 0.0, False
-        total = missing = blocks.count
+        total = missing = blocks.length
         if self.has_l1:
             missing -= self._cache.match(blocks.chain, timeout=0).from_l1
-            least, *share = self._threshold
-            if missing == 0 or missing < least or (share and missing < share[0] * total):
+            if not worth_asking_l2(self._threshold, missing, total):
                 return 0.0, False
         return missing * per_block, True
 
@@ -88,7 +94,7 @@ class NativeTiers:
 
     def copy_out(self, blocks: Blocks, into: Sequence[MemoryRegion], timeout_per_block: float) -> Answer:
         blocks = blocks.first(len(into))
-        out = writable_buffers(into[: blocks.count], self._nbytes)
+        out = writable_buffers(into[: blocks.length], self._nbytes)
         if self._footer is None and out is not None:
             timeout, asked = self._time_for(blocks, timeout_per_block)
             found = self._cache.get(blocks.chain, out, timeout=timeout)
@@ -97,9 +103,7 @@ class NativeTiers:
         if handle is None:
             return answer
         for source, target in zip(handle.memory_regions, into, strict=False):
-            target.slab[target.addr : target.addr + target.length].copy_(
-                source.slab[source.addr : source.addr + source.length]
-            )
+            copy_bytes(source, target)
         still_there = handle.valid
         handle.release()
         return answer if still_there else _NOTHING._replace(reason=Reason.EXPIRED)
@@ -131,12 +135,17 @@ class NativeTiers:
                 kept, reason = self._put(blocks, handle)
             finally:
                 handle.release()
-        if self._waits and kept:
-            self._cache.flush(timeout=self._flush_limit)
+        if kept:
+            self.wait_if_asked_to()
         return kept, reason
 
+    def wait_if_asked_to(self) -> None:
+        """Synchronous ingestion: returns when L2 has what was given to it."""
+        if self._waits:
+            self._cache.flush(timeout=self._flush_limit)
+
     def _commit(self, blocks: Blocks, handle: ReservedHandle) -> tuple[int, Reason]:
-        count = blocks.count
+        count = blocks.length
         if self._footer is not None:
             footers = self._footer.make(blocks.prefix, blocks.query, count)
             self._footer.write(self._arena.slab, handle.offsets, self._nbytes, footers)
@@ -145,13 +154,13 @@ class NativeTiers:
         return self._cache.match(blocks.chain, timeout=0).blocks, Reason.BUSY
 
     def _put(self, blocks: Blocks, handle: KVCacheHandle) -> tuple[int, Reason]:
-        payloads = buffers_of(handle, self._nbytes)[: blocks.count]
+        payloads = buffers_of(handle, self._nbytes)[: blocks.length]
         if self._footer is not None:
-            footers = self._footer.make(blocks.prefix, blocks.query, blocks.count)
+            footers = self._footer.make(blocks.prefix, blocks.query, blocks.length)
             payloads = [np.concatenate([p, f]) for p, f in zip(payloads, footers, strict=True)]
         stored = self._cache.put(blocks.chain, payloads)
         if stored.declined == 0:
-            return blocks.count, Reason.NONE
+            return blocks.length, Reason.NONE
         return stored.declined_blocks.index(True), stored.reason
 
     def erase(self, blocks: Blocks, timeout: float | None) -> None:
@@ -175,3 +184,4 @@ class NativeTiers:
         if self.has_l2 and not self._cache.closed:
             self._cache.flush(timeout=timeout)
         self._cache.close()
+        self._open_arena = None  # Handles that live keep the memory, and nobody else does.

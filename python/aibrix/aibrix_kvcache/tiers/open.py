@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .. import envs
 from ..common.absl_logging import getLogger
 from ..config import KVCacheConfig
+from ..l1.eviction_policy import policy_name_from_environment
 from ..namespaces import UNNAMED, model_of
 from . import settings
 from .footer import TokenFooter
@@ -26,10 +26,10 @@ def open_tiers(config: KVCacheConfig, footer: TokenFooter | None) -> Tiers:
             "L2 %s may be shared, and nobody said what the model is: models of one shape would share their blocks. "
             "Set AIBRIX_KV_CACHE_OL_MODEL, or KVCacheConfig(model=...)", url,
         )  # fmt: skip
-    name = envs.AIBRIX_KV_CACHE_OL_L1_CACHE_EVICTION_POLICY
+    name = policy_name_from_environment()
     policy = settings.POLICIES.get(name.upper())
     if policy is not None:
         return NativeTiers(config, footer, capacity=capacity, policy=policy, url=url)
     from .policy import PolicyTiers  # Only who asks for it pays for it.
 
-    return PolicyTiers(config, footer, capacity=capacity, policy=name, url=url)
+    return PolicyTiers(config, capacity=capacity, policy=name, url=url)

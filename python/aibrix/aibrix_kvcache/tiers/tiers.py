@@ -22,6 +22,12 @@ class Answer(NamedTuple):
     asked_l2: bool = False
 
 
+def worth_asking_l2(threshold: tuple[float, ...], missing: int, total: int) -> bool:
+    """DOUBLE_GET_THRESHOLD: not for a few blocks behind many in L1."""
+    least, *share = threshold
+    return missing > 0 and missing >= least and (not share or missing >= share[0] * total)
+
+
 class Tiers(Protocol):
     """L1, L2 or both. All calls are thread-safe; timeouts are in seconds, None for no limit."""
 
@@ -41,7 +47,7 @@ class Tiers(Protocol):
         """Memory to fill for the leading blocks, as many as there is room for; None when there is none."""
 
     def store(self, blocks: Blocks, handle: KVCacheHandle) -> tuple[int, Reason]:
-        """Stores the leading blocks from `handle`, and ends it. Answers how many of them, from the first on, are kept."""
+        """Stores the leading blocks from `handle`, and ends it: how many of them, from the first on, are kept."""
 
     def erase(self, blocks: Blocks, timeout: float | None) -> None:
         """Forgets them in every tier."""
