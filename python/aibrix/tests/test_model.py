@@ -89,6 +89,7 @@ _OPERATIONS = st.lists(
         prompts(),
         st.integers(0, 10),
     ),
+    min_size=15,
     max_size=40,
 )
 
@@ -175,7 +176,8 @@ class Model:
             return
         handle = status.get()
         assert 0 < len(handle) <= len(names)
-        assert len(handle) == len(names) or not self.tiers.exact
+        # Admitting the first blocks may push the last ones out of a small L1: those get no memory then.
+        assert len(handle) == len(names) or self.tiers.env.get("capacity") == TINY
         if 0 < number < len(handle):
             handle.truncate(number)
             assert len(handle) == number

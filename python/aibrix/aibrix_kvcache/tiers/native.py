@@ -11,7 +11,7 @@ from reprise import Reason
 
 from .. import envs
 from ..cache_handle import KVCacheHandle, MemoryRegionKVCacheHandle
-from ..chains import Blocks
+from ..chains import KEY_BYTES, Blocks
 from ..config import KVCacheConfig
 from ..memory import MemoryRegion
 from . import settings
@@ -119,12 +119,12 @@ class NativeTiers:
 
     def _room(self, blocks: Blocks, offsets: Sequence[int]) -> int:
         """How many blocks, from the first on, have memory or are in the cache."""
-        taken = [i for i, offset in enumerate(offsets) if offset >= 0]
-        if len(taken) == len(offsets):
-            return len(taken)
-        # A block without memory is in the cache if one behind it has some: nothing is kept behind a hole.
-        known = self._cache.match(blocks.chain, timeout=0).blocks
-        return max(known, taken[-1] + 1 if taken else 0)
+        end = max((i + 1 for i, offset in enumerate(offsets) if offset >= 0), default=0)
+        if end == len(offsets):
+            return end
+        # Nothing is kept behind a hole, so what has no memory before `end` is in the cache; behind it, ask.
+        rest = reprise.Chain(blocks.chain.ns, blocks.keys[end * KEY_BYTES :])
+        return end + self._cache.match(rest, timeout=0).blocks
 
     def store(self, blocks: Blocks, handle: KVCacheHandle) -> tuple[int, Reason]:
         blocks = blocks.first(len(handle))
