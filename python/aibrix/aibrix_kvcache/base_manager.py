@@ -132,6 +132,8 @@ class BaseKVCacheManager(KVCacheManager):
         assert not isinstance(into, GDRKVCacheHandle), "get cannot copy into the scattered layers of a GDRKVCacheHandle"
 
         def body() -> Answer:
+            if unusable := _unusable(into, self.block_spec):
+                raise ValueError(unusable.value)
             return self._copy_blocks(self._blocks(prefix, query, len(into)), into)
 
         status, answer = self._read(prefix, query, body)
@@ -215,7 +217,7 @@ class BaseKVCacheManager(KVCacheManager):
 
     def _put(self, prefix: Tokens | None, query: Tokens, handle: KVCacheHandle) -> Status[Any]:
         count = min(len(query) // self.block_ntokens, len(handle))
-        refused = self._misaligned(prefix) or _mismatch(handle, self.block_spec)
+        refused = self._misaligned(prefix) or _unusable(handle, self.block_spec)
         if refused is None and self._max_seq_len > 0:
             room = self._max_seq_len - (len(prefix) if prefix is not None else 0)
             if room <= 0:
@@ -227,7 +229,8 @@ class BaseKVCacheManager(KVCacheManager):
         if refused is None and count <= 0:
             refused = Status.ok(0)
         if refused is not None:
-            handle.release()
+            if not handle.released:
+                handle.release()
             return refused
         try:
             kept, reason = self._tiers.store(self._blocks(prefix, query, count), handle)
@@ -305,7 +308,9 @@ class BaseKVCacheManager(KVCacheManager):
         observe(self._metrics, op, prefix, query, seconds, status, answer, self.block_ntokens)
 
 
-def _mismatch(handle: KVCacheHandle, spec: KVCacheBlockSpec) -> Status[Any] | None:
+def _unusable(handle: KVCacheHandle, spec: KVCacheBlockSpec) -> Status[Any] | None:
+    if handle.released:
+        return Status(StatusCodes.INVALID, "the handle was released")
     dtype, shape = getattr(handle, "_block_dtype", spec.block_dtype), getattr(handle, "_block_shape", spec.block_shape)
     if dtype != spec.block_dtype:
         return Status(StatusCodes.INVALID, f"the handle's blocks are of {dtype}, the cache's of {spec.block_dtype}")

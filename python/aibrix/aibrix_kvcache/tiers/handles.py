@@ -9,7 +9,7 @@ import torch
 
 import reprise
 
-from ..cache_handle import MemoryRegionKVCacheHandle, check_length
+from ..cache_handle import MemoryRegionKVCacheHandle, block_count, check_held
 from ..memory import MemoryRegion
 from .arena import Arena
 
@@ -74,8 +74,7 @@ class LeasedHandle(MemoryRegionKVCacheHandle):
         return LeasedRegion
 
     def to_tensors(self) -> list[torch.Tensor]:
-        if self._released:
-            raise ValueError("the handle was released")
+        check_held(self)
         return self._arena.tensors(self._offsets[: self._length])
 
     @property
@@ -90,7 +89,8 @@ class LeasedHandle(MemoryRegionKVCacheHandle):
         self._drop(0)
 
     def truncate(self, length: int) -> None:
-        check_length(length)
+        check_held(self)
+        length = block_count(length)
         if length < self._length:
             self._drop(length)
 
@@ -142,7 +142,12 @@ class ReservedHandle(MemoryRegionKVCacheHandle):
         return self._offsets
 
     @property
+    def released(self) -> bool:
+        return self._reservation is None
+
+    @property
     def memory_regions(self) -> Sequence[MemoryRegion]:
+        check_held(self)
         if not self._mrs:
             nbytes, slab, scratch = self._arena.block_nbytes, self._arena.slab, self._scratch
             used = 0
@@ -160,8 +165,7 @@ class ReservedHandle(MemoryRegionKVCacheHandle):
         return MemoryRegion
 
     def to_tensors(self) -> list[torch.Tensor]:
-        if self._reservation is None:
-            raise ValueError("the handle was released")
+        check_held(self)
         if self._scratch is None:
             return self._arena.tensors(self._offsets)
         return list(MemoryRegion.to_tensors(self.memory_regions, self._block_dtype, self._block_shape))
@@ -181,7 +185,8 @@ class ReservedHandle(MemoryRegionKVCacheHandle):
         return reservation
 
     def truncate(self, length: int) -> None:
-        check_length(length)
+        check_held(self)
+        length = block_count(length)
         del self._offsets[length:]
         del self._mrs[length:]
 

@@ -31,6 +31,7 @@ class NativeTiers:
         self, config: KVCacheConfig, footer: TokenFooter | None, *, capacity: int, policy: str, url: str
     ) -> None:
         spec = config.block_spec
+        self._capacity = capacity
         self.has_l1 = capacity > 0
         self.has_l2 = url != ""
         self._what = f"L1 {policy} {capacity} bytes" if self.has_l1 else "no L1"
@@ -174,6 +175,8 @@ class NativeTiers:
         return self._cache.flush(timeout=timeout)
 
     def usage(self) -> tuple[int, int]:
+        if self._cache.closed:
+            return 0, self._capacity
         l1 = self._cache.stats().l1
         return l1.used_bytes, l1.capacity_bytes
 
