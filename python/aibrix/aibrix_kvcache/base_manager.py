@@ -132,8 +132,6 @@ class BaseKVCacheManager(KVCacheManager):
         assert not isinstance(into, GDRKVCacheHandle), "get cannot copy into the scattered layers of a GDRKVCacheHandle"
 
         def body() -> Answer:
-            if unusable := _unusable(into, self.block_spec):
-                raise ValueError(unusable.value)
             return self._copy_blocks(self._blocks(prefix, query, len(into)), into)
 
         status, answer = self._read(prefix, query, body)
@@ -160,7 +158,9 @@ class BaseKVCacheManager(KVCacheManager):
             return Status(StatusCodes.NOT_FOUND), _NO_BLOCKS
         try:
             answer = body()
-        except (reprise.Error, ValueError, RuntimeError) as error:
+        except AssertionError:  # A fault of the caller; whatever else goes wrong is no reason for an engine to end.
+            raise
+        except Exception as error:
             return _failed(error), _NO_BLOCKS
         if answer.blocks > 0:
             return Status.ok(answer.blocks * self.block_ntokens), answer
@@ -173,6 +173,8 @@ class BaseKVCacheManager(KVCacheManager):
         return self._tiers.acquire(blocks, self._seconds_per_block)
 
     def _copy_blocks(self, blocks: Blocks, into: KVCacheHandle) -> Answer:
+        if unusable := _unusable(into, self.block_spec):
+            raise ValueError(unusable.value)
         return self._tiers.copy_out(blocks, into.memory_regions, self._seconds_per_block)  # type: ignore[arg-type]
 
     # Writes.
