@@ -19,7 +19,7 @@ def l2_url(backend_name: str, conn_id: str) -> str:
     connector_class(backend_name)
     name = backend_name.upper()
     if name == "MOCK":
-        return "mock:"
+        return "mock:?capacity=4GiB"
     if name == "SHFS":
         return "fs:" + _directory(envs.AIBRIX_KV_CACHE_OL_SHFS_ROOT, conn_id)
     if name == "REPRISE":
