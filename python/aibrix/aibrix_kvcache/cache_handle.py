@@ -134,7 +134,7 @@ class MemoryRegionKVCacheHandle(KVCacheHandle):
         Args:
             blocks: the engine's blocks, contiguous.
             block_spec: the cache's blocks.
-            select: for each block of the handle the engine's block and the byte in it where it starts.
+            select: for each block of the handle the engine's block, and where in its first dimension it starts.
             on_mr_release: called with (slab, addr, length) when a region is given back.
         Raises:
             ValueError: a tensor that is not contiguous, or a place outside of it.
@@ -147,7 +147,13 @@ class MemoryRegionKVCacheHandle(KVCacheHandle):
             )
         flat = [_flat(i, block) for i, block in enumerate(blocks)]
         regions = [
-            _region(_tensor(flat, index), offset, block_spec.block_nbytes, on_mr_release) for index, offset in select
+            _region(
+                _tensor(flat, index),
+                offset * blocks[index].stride(0) * blocks[index].element_size(),
+                block_spec.block_nbytes,
+                on_mr_release,
+            )
+            for index, offset in select
         ]
         return MemoryRegionKVCacheHandle(block_spec.block_dtype, block_spec.block_shape, regions)
 

@@ -28,10 +28,10 @@ def token_keys(whole: TokenListView, block_ntokens: int, scheme: reprise.KeySche
     The chain begins where `whole` does, wherever that is in the array.
     """
     if scheme is reprise.KeyScheme.FARM_SIMPLE:  # Quadratic: not a token more than was asked for.
-        return reprise.block_keys(whole.to_numpy(), block_ntokens, scheme)
+        return reprise.block_keys(whole.memoryview(), block_ntokens, scheme)
     keys: dict[Any, list[bytes]] = whole.meta.keys
     slot = (_SLOT, scheme, block_ntokens, whole.start)
     found = keys.get(slot)
     if found is None:
-        found = keys[slot] = reprise.block_keys(whole.array[whole.start :], block_ntokens, scheme)
+        found = keys[slot] = reprise.block_keys(whole.array[whole.start :].data, block_ntokens, scheme)
     return found

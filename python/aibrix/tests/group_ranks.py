@@ -18,8 +18,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch.distributed as dist
-from rig import NTOKENS, acquired, as_hashes, as_tokens, blocks_of, check_handle, content, data_of, own_handle
-from rig import environment, gib, put_prompt, spec_of
+from rig import (
+    NTOKENS,
+    as_hashes,
+    as_tokens,
+    blocks_of,
+    check_handle,
+    content,
+    data_of,
+    environment,
+    gib,
+    own_handle,
+    put_prompt,
+    spec_of,
+)
 
 from aibrix_kvcache import GroupAwareKVCacheManager, KVCacheConfig, ModelSpec
 from aibrix_kvcache.tiers import Answer
@@ -177,7 +189,7 @@ def answers_of(store: Path, name: str, rank: int) -> Path:
 
 
 def main(store: Path) -> None:
-    """All scenarios, one after the other. The ranks are forks of a process that has loaded everything and opened nothing."""
+    """All scenarios in turn. The ranks are forks of a process that has loaded everything and opened nothing."""
     codes = {}
     for name in SCENARIOS:
         context = multiprocessing.get_context("fork")

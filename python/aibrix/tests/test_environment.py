@@ -62,7 +62,7 @@ def test_block_size():
     with manager(spec) as cache:
         assert cache.block_size == 4
         engine = [torch.rand(spec.engine_block_shape) for _ in range(2)]
-        select = [(0, 0), (0, BLOCK_NBYTES), (1, 0), (1, BLOCK_NBYTES)]
+        select = [(0, 0), (0, 4), (1, 0), (1, 4)]  # NCLD: places in the first dimension, which is tokens.
         handle = MemoryRegionKVCacheHandle.create(engine, spec, select)
         assert cache.put(None, TokenListView(TOKENS), handle).get() == 16
         handle = cache.acquire(None, TokenListView(TOKENS)).get()[1]
@@ -113,7 +113,8 @@ def test_what_l1_has_is_not_lost_with_a_slow_l2():
 
 
 @pytest.mark.parametrize(
-    ("ingestion", "after_put", "after_read", "after_eviction"), [("HOT", 0, 4, 4), ("ALL", 4, 4, 8), ("EVICTED", 0, 0, 4)]
+    ("ingestion", "after_put", "after_read", "after_eviction"),
+    [("HOT", 0, 4, 4), ("ALL", 4, 4, 8), ("EVICTED", 0, 0, 4)],
 )
 def test_ingestion_type(ingestion, after_put, after_read, after_eviction):
     env = {"L2_CACHE_INGESTION_TYPE": ingestion, "L1_CACHE_EVICTION_POLICY": "LRU", "capacity": 4 * BLOCK_NBYTES}

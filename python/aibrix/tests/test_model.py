@@ -77,7 +77,8 @@ def prompts(draw) -> Prompt:
     root, branch = draw(st.integers(0, 1)), draw(st.integers(0, 2))
     fork, blocks, tail = draw(st.integers(0, 4)), draw(st.integers(0, 9)), draw(st.integers(0, NTOKENS - 1))
     length = blocks * NTOKENS + tail
-    tokens = [1000 * root + i if i < fork * NTOKENS else 100_000 * (branch + 1) + 1000 * root + i for i in range(length)]
+    own = 100_000 * (branch + 1)
+    tokens = [1000 * root + i + (own if i >= fork * NTOKENS else 0) for i in range(length)]
     return Prompt(tokens, NTOKENS * draw(st.integers(0, blocks)))
 
 
@@ -147,7 +148,7 @@ class Model:
 
     def chunks(self, prompt: Prompt, number: int) -> None:
         found = asked = 0
-        for before, chunk, following, whole in self.cache.cache_chunk_keys(*self.form(*prompt)):
+        for before, chunk, following, _ in self.cache.cache_chunk_keys(*self.form(*prompt)):
             assert len(before) == prompt.prefix + asked
             assert len(chunk) <= self.cache.chunk_size
             assert following is None or len(following) == self.cache.chunk_size
