@@ -164,10 +164,11 @@ class BaseKVCacheManager(KVCacheManager):
             return _failed(error), _NO_BLOCKS
         if answer.blocks > 0:
             return Status.ok(answer.blocks * self.block_ntokens), answer
-        code = StatusCodes.NOT_FOUND
-        if answer.asked_l2 and answer.reason in (Reason.TIMEOUT, Reason.UNAVAILABLE):
-            code = _CODES[answer.reason]
-        return Status(code), answer
+        if answer.asked_l2 and answer.reason is Reason.TIMEOUT:
+            return Status(StatusCodes.TIMEOUT, "L2 did not answer in time, and L1 has nothing"), answer
+        if answer.asked_l2 and answer.reason is Reason.UNAVAILABLE:
+            return Status(StatusCodes.ERROR, "L2 is not available, and L1 has nothing"), answer
+        return Status(StatusCodes.NOT_FOUND), answer
 
     def _acquire_blocks(self, blocks: Blocks) -> tuple[MemoryRegionKVCacheHandle | None, Answer]:
         return self._tiers.acquire(blocks, self._seconds_per_block)
@@ -268,13 +269,16 @@ class BaseKVCacheManager(KVCacheManager):
         return Status.ok()  # No backend here reaches into an engine's memory.
 
     def flush(self) -> Status[Any]:
+        began = time.monotonic()
         try:
             done = self._tiers.flush(self._flush_timeout)
         except reprise.Error as error:
             return _failed(error)
-        if not done:
-            return Status(StatusCodes.TIMEOUT, f"writes to L2 were still under way after {self._flush_timeout:g} s")
-        return Status.ok()
+        if done:
+            return Status.ok()
+        if time.monotonic() - began < self._flush_timeout:
+            return Status(StatusCodes.ERROR, "L2 did not take what was to be written: it is away, or failed")
+        return Status(StatusCodes.TIMEOUT, f"writes to L2 were still under way after {self._flush_timeout:g} s")
 
     def cache_chunk_keys(self, *args: Any, **kwargs: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
         return chunk_keys(self._chunk_size, self.block_ntokens, args, kwargs)
