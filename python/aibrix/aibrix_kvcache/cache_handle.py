@@ -21,6 +21,14 @@ OnRelease = Callable[[torch.Tensor, int, int], Any]
 class KVCacheHandle(ABC):
     """Some blocks in order. Whoever holds a handle calls `release` once, or gives it to `put`, which does."""
 
+    writable: bool = True
+    """Whether `get` may copy into it: not into what `acquire` answered, which is the cache's own."""
+
+    @property
+    def released(self) -> bool:
+        """True after `release`: the memory may be somebody else's by now."""
+        return bool(getattr(self, "_released", False))
+
     @property
     @abstractmethod
     def memory_regions(self) -> Sequence[MemoryRegion | Sequence[MemoryRegion]]:
@@ -120,7 +128,7 @@ class MemoryRegionKVCacheHandle(KVCacheHandle):
         """A handle over an engine's own blocks.
 
         Args:
-            blocks: the engine's blocks, contiguous.
+            blocks: the engine's blocks; ValueError if one is not contiguous.
             block_spec: the cache's blocks.
             select: for each block of the handle the engine's block and the byte in it where it starts.
             on_mr_release: called with (slab, addr, length) when a region is given back.
@@ -131,7 +139,7 @@ class MemoryRegionKVCacheHandle(KVCacheHandle):
                 f"the engine's blocks ({block_spec.engine_block_ntokens} tokens) and the cache's "
                 f"({block_spec.block_ntokens}) differ: the layout must be NCLD, not {layout.name}"
             )
-        flat = [block.flatten().view(torch.uint8) for block in blocks]
+        flat = [_flat("block", i, block) for i, block in enumerate(blocks)]
         regions = [
             ExternalMemoryRegion(flat[index], offset, block_spec.block_nbytes, on_mr_release)
             for index, offset in select
@@ -197,7 +205,8 @@ class GDRKVCacheHandle(KVCacheHandle):
         """A handle over an engine's layers.
 
         Args:
-            blocks: one tensor a layer, [2, num_blocks, block_ntokens, heads, head_size], contiguous.
+            blocks: one tensor a layer, [2, num_blocks, block_ntokens, heads, head_size]; ValueError if one is not
+                contiguous.
             block_spec: the cache's blocks; the layout must be LCND, the engine's blocks the same size.
             slot_mapping: one slot a token, whole blocks.
             on_mr_release: called with (slab, addr, length) when a region is given back.
@@ -210,7 +219,7 @@ class GDRKVCacheHandle(KVCacheHandle):
         )
         assert len(slot_mapping) % ntokens == 0, f"{len(slot_mapping)} slots are not whole blocks of {ntokens} tokens"
         indices = [int(slot) // ntokens for slot in slot_mapping[::ntokens]]
-        flat = [layer.flatten().view(torch.uint8) for layer in blocks]
+        flat = [_flat("layer", i, layer) for i, layer in enumerate(blocks)]
         piece = block_spec.block_nbytes // (2 * len(block_spec.tensor_spec.layers))
         half = [layer.numel() // 2 for layer in flat]
         regions = [
@@ -222,6 +231,13 @@ class GDRKVCacheHandle(KVCacheHandle):
             for index in indices
         ]
         return GDRKVCacheHandle(block_spec.block_dtype, block_spec.block_shape, regions)
+
+
+def _flat(what: str, index: int, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor's bytes in place. ValueError where they could only be a copy: `get` would fill that and nothing else."""
+    if not tensor.is_contiguous():
+        raise ValueError(f"{what} {index} is not contiguous: shape {tuple(tensor.shape)}, strides {tensor.stride()}")
+    return tensor.flatten().view(torch.uint8)
 
 
 def check_length(length: int) -> None:

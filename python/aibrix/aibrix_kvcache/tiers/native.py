@@ -134,7 +134,8 @@ class NativeTiers:
             try:
                 kept, reason = self._put(blocks, handle)
             finally:
-                handle.release()
+                if not handle.released:
+                    handle.release()
         if kept:
             self.wait_if_asked_to()
         return kept, reason
@@ -155,6 +156,10 @@ class NativeTiers:
 
     def _put(self, blocks: Blocks, handle: KVCacheHandle) -> tuple[int, Reason]:
         payloads = buffers_of(handle, self._nbytes)[: blocks.length]
+        if isinstance(handle, ReservedHandle):
+            # Reserved for other keys. Its places may be those of `blocks`, which would count as present until it ends.
+            payloads = [payload.copy() for payload in payloads]
+            handle.release()
         if self._footer is not None:
             footers = self._footer.make(blocks.prefix, blocks.query, blocks.length)
             payloads = [np.concatenate([p, f]) for p, f in zip(payloads, footers, strict=True)]
@@ -174,7 +179,10 @@ class NativeTiers:
         return self._cache.flush(timeout=timeout)
 
     def usage(self) -> tuple[int, int]:
-        l1 = self._cache.stats().l1
+        try:
+            l1 = self._cache.stats().l1
+        except reprise.InvalidError:  # It was closed; whoever reads figures still may.
+            return 0, 0
         return l1.used_bytes, l1.capacity_bytes
 
     def describe(self) -> str:
