@@ -70,7 +70,6 @@ class ChainBuilder:
         self._ntokens = spec.block_ntokens
         self._namespace = namespace
         self._scheme = scheme
-        self._lock = threading.Lock()  # Threads may share a token array, and with it its keys.
 
     @property
     def namespace(self) -> reprise.Namespace:
@@ -96,11 +95,10 @@ class ChainBuilder:
             start, skip = whole.start, len(prefix) // self._ntokens
         known = whole.meta.keys
         slot = (start, self._ntokens, self._scheme)
-        with self._lock:
-            growing = known.get(slot)
-            if growing is None:
-                growing = known[slot] = _GrowingKeys(self._ntokens, self._scheme)
-            keys = growing.upto(whole.array, start, skip + count)
+        growing = known.get(slot)
+        if growing is None:  # Of two threads that come here at once, one has its keys taken.
+            growing = known.setdefault(slot, _GrowingKeys(self._ntokens, self._scheme))
+        keys = growing.upto(whole.array, start, skip + count)
         return keys[skip * KEY_BYTES : (skip + count) * KEY_BYTES]
 
     def _hash_keys(self, query: BlockHashes, count: int) -> memoryview:
@@ -119,15 +117,20 @@ class ChainBuilder:
 
 
 class _GrowingKeys:
-    """Keys of one token array from one place on, as far as somebody has asked."""
+    """Keys of one token array from one place on, as far as somebody has asked. Thread-safe."""
 
     def __init__(self, block_ntokens: int, scheme: reprise.KeyScheme) -> None:
+        self._lock = threading.Lock()  # Managers may share a token array, and with it its keys.
         self._chain = reprise.KeyChain(block_ntokens, scheme)
         self._ntokens = block_ntokens
         self._packed = memoryview(b"")
         self._blocks = 0
 
     def upto(self, array: np.ndarray[Any, Any], start: int, blocks: int) -> memoryview:
+        with self._lock:
+            return self._upto(array, start, blocks)
+
+    def _upto(self, array: np.ndarray[Any, Any], start: int, blocks: int) -> memoryview:
         if blocks > self._blocks:
             # Whole prompts are asked for in chunks: what is there is hashed at once, up to twice of what was asked.
             there = (len(array) - start) // self._ntokens

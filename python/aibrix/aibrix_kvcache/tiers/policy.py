@@ -78,7 +78,12 @@ class PolicyTiers:
         found = len(regions)
         answer = Answer(found, found, 0, _reason(found, blocks))
         if self._l2 is not None and worth_asking_l2(self._threshold, blocks.length - found, blocks.length):
-            rest, more = self._l2.acquire(blocks.after(found), timeout_per_block)
+            try:
+                rest, more = self._l2.acquire(blocks.after(found), timeout_per_block)
+            except BaseException:
+                for region in regions:
+                    region.ref_down()
+                raise
             answer = Answer(found, found, 0, more.reason, True)
             if rest is not None:
                 regions += self._bring_up(keys[found : found + len(rest)], rest)
@@ -86,7 +91,9 @@ class PolicyTiers:
                 answer = answer._replace(blocks=len(regions), from_l2=len(regions) - found)
         if not regions:
             return None, answer
-        return MemoryRegionKVCacheHandle(self._spec.block_dtype, self._spec.block_shape, regions), answer
+        handle = MemoryRegionKVCacheHandle(self._spec.block_dtype, self._spec.block_shape, regions)
+        handle.writable = False
+        return handle, answer
 
     def _bring_up(self, keys: Sequence[bytes], source: MemoryRegionKVCacheHandle) -> list[MemoryRegion]:
         """Copies blocks into L1; answers regions with a reference for the caller, fewer if there is no room."""
@@ -103,9 +110,11 @@ class PolicyTiers:
         writable_buffers(into, self._spec.block_nbytes)  # For its check.
         handle, answer = self.acquire(blocks.first(len(into)), timeout_per_block)
         if handle is not None:
-            for source, target in zip(handle.memory_regions, into, strict=False):
-                copy_bytes(source, target)
-            handle.release()
+            try:
+                for source, target in zip(handle.memory_regions, into, strict=False):
+                    copy_bytes(source, target)
+            finally:
+                handle.release()
         return answer
 
     def allocate(self, blocks: Blocks) -> tuple[MemoryRegionKVCacheHandle | None, Reason]:
