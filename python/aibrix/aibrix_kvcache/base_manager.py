@@ -12,10 +12,11 @@ import reprise
 from reprise import Reason
 
 from . import envs, profiling
+from .block_keys import Tokens
 from .cache_args import parse_kvcache_api_args
 from .cache_handle import GDRKVCacheHandle, KVCacheHandle, MemoryRegionKVCacheHandle
 from .cache_hashable import BlockHashes
-from .chains import Blocks, ChainBuilder, Tokens
+from .chains import Blocks, ChainBuilder
 from .chunks import chunk_keys
 from .common.absl_logging import getLogger
 from .config import KVCacheConfig

@@ -11,7 +11,7 @@ from reprise import Reason
 
 from .. import envs
 from ..cache_handle import KVCacheHandle, MemoryRegionKVCacheHandle
-from ..chains import KEY_BYTES, Blocks
+from ..chains import Blocks
 from ..config import KVCacheConfig
 from ..memory import MemoryRegion
 from . import settings
