@@ -89,7 +89,8 @@ def test_a_region_that_ends_outside_of_its_slab(cache, call):
 
 
 @pytest.mark.parametrize(
-    ("select", "words"), [((0, 1), "512 bytes at 128"), ((0, -4), "at -512"), ((2, 0), "block 2"), ((-1, 0), "block -1")]
+    ("select", "words"),
+    [((0, 1), "512 bytes at 128"), ((0, -4), "at -512"), ((2, 0), "block 2"), ((-1, 0), "block -1")],
 )
 def test_a_place_outside_of_the_engine_s_memory(cache, select, words):
     with pytest.raises(ValueError, match=words):

@@ -23,7 +23,8 @@ def l2_url(config: KVCacheConfig) -> str:
         return backend_url(backend, connection_id(config))
     except ValueError as error:
         raise ValueError(
-            f"AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND={backend}: {error}. A daemon (REPRISE) can have any store of Reprise behind it"
+            f"AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND={backend}: {error}. A daemon (REPRISE) can have any store of Reprise "
+            "behind it"
         ) from None
 
 
