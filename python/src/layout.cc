@@ -46,6 +46,8 @@ class PyKvPieces {
   PyKvPieces& operator=(const PyKvPieces&) = delete;
 
   static std::shared_ptr<PyKvPieces> from_tensors(nb::handle tensors, nb::handle block_dims, bool memory_order) {
+    // It would iterate, too, over what is none of its layers.
+    if (is_tensor(tensors)) throw nb::type_error("tensors: expected a sequence of tensors, not one of them");
     std::vector<nb::object> objects;
     for (nb::handle tensor : nb::borrow<nb::object>(tensors)) objects.push_back(nb::borrow(tensor));
     const std::vector<std::int64_t> dims = block_dims_of(block_dims, objects.size());
