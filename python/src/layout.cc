@@ -182,7 +182,7 @@ void bind_layout(nb::module_& m) {
           "How many contiguous pieces make a block: the fewer, the faster.")
       .def_prop_ro(
           "signature", [](const PyKvPieces& self) { return self.pieces().signature(); },
-          "The order of the bytes in a block, as text: part of a namespace's layout. It does not say what the tensors "
+          "The order of the bytes in a block, as text: for an extra of the namespace. It does not say what the tensors "
           "mean.");
   bind_moves(pieces);
 }

@@ -117,6 +117,16 @@ TEST(BlockPieces, SignatureSaysTheOrderAndNothingElse) {
   EXPECT_EQ(signature({backwards}, memory), "1x[4,8]*1~0");
 }
 
+TEST(BlockPieces, SignaturesOfManyTensorsStayShort) {
+  std::vector<TensorView> tensors;
+  for (std::int64_t i = 0; i < 1000; ++i) tensors.push_back(contiguous({4, 8 + i % 2}, 0));
+  const std::string many = pieces_of(tensors).value().signature();
+  EXPECT_EQ(many.substr(0, 19), "1000 tensors, XXH3 ");
+  EXPECT_EQ(pieces_of(tensors).value().signature(), many);
+  tensors.back() = contiguous({4, 10}, 0);
+  EXPECT_NE(pieces_of(tensors).value().signature(), many);
+}
+
 TEST(BlockPieces, RefusesWhatCannotBe) {
   const auto refused = [](const TensorView& view) { return text_of(pieces_of({contiguous({8, 4}, 0), view})); };
   EXPECT_EQ(text_of(pieces_of({})), "there are no tensors");
