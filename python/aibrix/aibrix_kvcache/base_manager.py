@@ -12,10 +12,11 @@ import reprise
 from reprise import Reason
 
 from . import envs, profiling
+from .block_keys import Tokens
 from .cache_args import parse_kvcache_api_args
 from .cache_handle import GDRKVCacheHandle, KVCacheHandle, MemoryRegionKVCacheHandle
 from .cache_hashable import BlockHashes
-from .chains import Blocks, ChainBuilder, Tokens
+from .chains import Blocks, ChainBuilder
 from .chunks import chunk_keys
 from .common.absl_logging import getLogger
 from .config import KVCacheConfig
@@ -43,6 +44,8 @@ _CODES = {
     Reason.BUSY: StatusCodes.DENIED,
     Reason.DECLINED: StatusCodes.DENIED,
 }
+# Errors that become a status. BufferError: a lease that ran out, as after the process was stopped for long.
+_ANSWERED = (reprise.Error, ValueError, RuntimeError, BufferError)
 _ERROR_CODES = {
     reprise.ErrorCode.INVALID: StatusCodes.INVALID,
     reprise.ErrorCode.DENIED: StatusCodes.DENIED,
@@ -132,6 +135,10 @@ class BaseKVCacheManager(KVCacheManager):
         assert not isinstance(into, GDRKVCacheHandle), "get cannot copy into the scattered layers of a GDRKVCacheHandle"
 
         def body() -> Answer:
+            if into.released:
+                raise ValueError("the handle was released: its memory may be somebody else's by now")
+            if not into.writable:
+                raise ValueError("a handle that acquire answered is the cache's own memory: get cannot copy into it")
             return self._copy_blocks(self._blocks(prefix, query, len(into)), into)
 
         status, answer = self._read(prefix, query, body)
@@ -194,10 +201,12 @@ class BaseKVCacheManager(KVCacheManager):
             return Status(StatusCodes.INVALID, f"{len(query)} tokens are less than a block of {self.block_ntokens}")
         try:
             handle, reason = self._tiers.allocate(self._blocks(prefix, query))
-        except (reprise.Error, ValueError) as error:
+        except _ANSWERED as error:
             return _failed(error)
         if handle is None:
-            return Status(StatusCodes.OUT_OF_MEMORY, f"no block could be made free: {reason.name}")
+            return Status(
+                StatusCodes.OUT_OF_MEMORY, f"no block could be made free, or others are storing them: {reason.name}"
+            )
         return Status.ok(handle)
 
     def allocate(self, nblocks: int) -> Status[Any]:
@@ -237,7 +246,11 @@ class BaseKVCacheManager(KVCacheManager):
             return refused
         try:
             kept, reason = self._tiers.store(self._blocks(prefix, query, count), handle)
-        except (reprise.Error, ValueError) as error:
+        except Exception as error:
+            if not handle.released:  # It was ours from the start.
+                handle.release()
+            if isinstance(error, AssertionError):
+                raise
             return _failed(error)
         if kept == 0:
             return Status(_CODES.get(reason, StatusCodes.ERROR), f"no block was kept: {reason.name}")
@@ -260,7 +273,10 @@ class BaseKVCacheManager(KVCacheManager):
     def prefetch(self, *args: Any, **kwargs: Any) -> None:
         prefix, query, _ = parse_kvcache_api_args(*args, **kwargs)
         if self._misaligned(prefix) is None and len(query) >= self.block_ntokens:
-            self._tiers.prefetch(self._blocks(prefix, query))
+            try:
+                self._tiers.prefetch(self._blocks(prefix, query))
+            except _ANSWERED as error:
+                logger.debug("prefetch: %s", error)  # There is no answer, and nobody has to prefetch.
 
     def register_kvcache(self, kvcache: torch.Tensor | list[torch.Tensor]) -> Status[Any]:
         for tensor in [kvcache] if isinstance(kvcache, torch.Tensor) else kvcache:
@@ -316,7 +332,7 @@ class BaseKVCacheManager(KVCacheManager):
 
 def _unusable(handle: KVCacheHandle, spec: KVCacheBlockSpec) -> Status[Any] | None:
     if handle.released:
-        return Status(StatusCodes.INVALID, "the handle was released")
+        return Status(StatusCodes.INVALID, "the handle was released, or put already")
     dtype, shape = getattr(handle, "_block_dtype", spec.block_dtype), getattr(handle, "_block_shape", spec.block_shape)
     if dtype != spec.block_dtype:
         return Status(StatusCodes.INVALID, f"the handle's blocks are of {dtype}, the cache's of {spec.block_dtype}")

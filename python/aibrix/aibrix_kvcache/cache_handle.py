@@ -22,6 +22,14 @@ OnRelease = Callable[[torch.Tensor, int, int], Any]
 class KVCacheHandle(ABC):
     """Some blocks in order. Whoever holds a handle calls `release` once, or gives it to `put`, which does."""
 
+    writable: bool = True
+    """Whether `get` may copy into it: not into what `acquire` answered, which is the cache's own."""
+
+    @property
+    def released(self) -> bool:
+        """True after `release`: the memory may be somebody else's by now. False for handles that do not say."""
+        return False
+
     @property
     @abstractmethod
     def memory_regions(self) -> Sequence[MemoryRegion | Sequence[MemoryRegion]]:
@@ -43,11 +51,6 @@ class KVCacheHandle(ABC):
     @abstractmethod
     def truncate(self, length: int) -> None:
         """Keeps the first `length` blocks and gives the others back."""
-
-    @property
-    def released(self) -> bool:
-        """True once the memory was given back."""
-        return False
 
     @abstractmethod
     def __len__(self) -> int:
@@ -132,7 +135,7 @@ class MemoryRegionKVCacheHandle(KVCacheHandle):
         """A handle over an engine's own blocks.
 
         Args:
-            blocks: the engine's blocks, contiguous.
+            blocks: the engine's blocks; ValueError if one is not contiguous.
             block_spec: the cache's blocks.
             select: for each block of the handle the engine's block, and where in its first dimension it starts.
             on_mr_release: called with (slab, addr, length) when a region is given back.
@@ -222,7 +225,8 @@ class GDRKVCacheHandle(KVCacheHandle):
         """A handle over an engine's layers.
 
         Args:
-            blocks: one tensor a layer, [2, num_blocks, block_ntokens, heads, head_size], contiguous.
+            blocks: one tensor a layer, [2, num_blocks, block_ntokens, heads, head_size]; ValueError if one is not
+                contiguous.
             block_spec: the cache's blocks; the layout must be LCND, the engine's blocks the same size.
             slot_mapping: one slot a token, whole blocks.
             on_mr_release: called with (slab, addr, length) when a region is given back.

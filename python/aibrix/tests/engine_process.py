@@ -1,8 +1,8 @@
 """An engine of test_two_engines.py over the drop-in: `python engine_process.py CALL [CALL...]`.
 
-Each CALL is answered with a list on a line: `load` with the tokens found by a new manager, all bytes checked, `load-l2`
-with those found by one without memory of its own, `store` with those found, stored and found again, and the status of
-`flush`. The environment is the caller's.
+Each CALL is answered with a list on a line: `store` with the tokens stored, `load` with those found by a new manager,
+all bytes checked, `load-l2` with those found by one without memory of its own, `flush` with the status. The environment
+is the caller's.
 """
 
 from __future__ import annotations

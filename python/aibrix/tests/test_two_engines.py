@@ -75,5 +75,5 @@ def test_two_engines_over_the_native_interface(daemon):
 def test_an_engine_without_its_daemon(tmp_path):
     """Away is no error: the engine has its own memory, and nothing else."""
     url = f"unix://{tmp_path / 'nobody'}"
-    nothing = ["ERROR", "ERROR"]
-    assert run_engine("store", "load", REPRISE_URL=url) == [[*nothing, 68, 40, 68, 40, "ERROR"], nothing]
+    answers = run_engine("store", "load", REPRISE_URL=url)
+    assert answers == [["ERROR", "ERROR", 68, 40, 68, 40, "ERROR"], ["ERROR", "ERROR"]]

@@ -2,6 +2,7 @@
 
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/table.h>
+#include <rocksdb/write_batch.h>
 
 #include <algorithm>
 #include <cstring>
@@ -99,6 +100,39 @@ Result<std::unique_ptr<Database>> Database::open(const RocksdbOptions& options, 
   });
   if (blocks > 0) counts.change(static_cast<std::int64_t>(blocks), static_cast<std::int64_t>(bytes));
   return database;
+}
+
+rocksdb::Status Database::put(std::span<const Value> values, bool wait) {
+  rocksdb::WriteOptions options;
+  options.no_slowdown = !wait;
+  return guarded([&] {
+    rocksdb::WriteBatch batch;
+    for (const Value& value : values) {
+      const DbKey key = db_key(value.id);
+      const rocksdb::Slice key_slice = slice(key);
+      const std::array<rocksdb::Slice, 2> parts{slice(value.header), slice(value.payload)};
+      rocksdb::Status done = batch.Put(blocks(), rocksdb::SliceParts(&key_slice, 1),
+                                       rocksdb::SliceParts(parts.data(), static_cast<int>(parts.size())));
+      if (done.ok()) done = batch.Put(heads(), key_slice, parts[0]);
+      if (!done.ok()) return done;
+    }
+    return db_->Write(options, &batch);
+  });
+}
+
+rocksdb::Status Database::remove(std::span<const BlockId> ids, bool wait) {
+  rocksdb::WriteOptions options;
+  options.no_slowdown = !wait;
+  return guarded([&] {
+    rocksdb::WriteBatch batch;
+    for (const BlockId& id : ids) {
+      const DbKey key = db_key(id);
+      rocksdb::Status done = batch.Delete(blocks(), slice(key));
+      if (done.ok()) done = batch.Delete(heads(), slice(key));
+      if (!done.ok()) return done;
+    }
+    return db_->Write(options, &batch);
+  });
 }
 
 Result<void> Database::start() {

@@ -87,6 +87,16 @@ class Database {
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
+  struct Value {
+    BlockId id;
+    Bytes header;
+    Bytes payload;
+  };
+  /// All or none, into both families. `wait`: for RocksDB to catch up with its files; Status::Incomplete otherwise.
+  [[nodiscard]] rocksdb::Status put(std::span<const Value> values, bool wait);
+  /// Likewise; fine for blocks that are not there.
+  [[nodiscard]] rocksdb::Status remove(std::span<const BlockId> ids, bool wait);
+
   [[nodiscard]] rocksdb::DB& db() { return *db_; }
   [[nodiscard]] rocksdb::ColumnFamilyHandle* blocks() { return families_[0]; }
   [[nodiscard]] rocksdb::ColumnFamilyHandle* heads() { return families_[1]; }

@@ -1,7 +1,5 @@
 #include "store/rocksdb/rocksdb_store.h"
 
-#include <rocksdb/write_batch.h>
-
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -203,15 +201,8 @@ Reason RocksdbStore::settle(ReadOp& op, Bytes value) {
 }
 
 void RocksdbStore::remove(const BlockId& id, std::uint64_t payload) {
-  const rocks::DbKey key = rocks::db_key(id);
-  rocksdb::WriteOptions options;
-  options.no_slowdown = true;  // It can wait: the block will be found out again.
-  const Status status = guarded([&] {
-    rocksdb::WriteBatch batch;
-    Status put = batch.Delete(database_->blocks(), slice(key));
-    if (put.ok()) put = batch.Delete(database_->heads(), slice(key));
-    return put.ok() ? database_->db().Write(options, &batch) : put;
-  });
+  // It can wait: the block will be found out again.
+  const Status status = database_->remove(std::span(&id, 1), /*wait=*/false);
   if (status.ok()) counts_->change(-1, -static_cast<std::int64_t>(payload));
 }
 
@@ -265,24 +256,16 @@ void RocksdbStore::write(std::span<WriteOp> ops, Deadline deadline) {
 }
 
 void RocksdbStore::write_some(std::span<const Incoming> incoming, Deadline deadline) {
-  rocksdb::WriteOptions options;
-  options.no_slowdown = !deadline.is_never();
   const std::uint64_t now = now_();
-  const Status status = guarded([&] {
-    rocksdb::WriteBatch batch;
-    for (const auto& [op, head] : incoming) {
-      std::array<std::byte, kStoredBlockHeaderBytes> header;
-      encode_stored_block({op->id, op->payload.size(), op->checksum, now}, header);
-      const rocks::DbKey key = rocks::db_key(op->id);
-      const rocksdb::Slice key_slice = slice(key);
-      const std::array<rocksdb::Slice, 2> value{slice(header), slice(op->payload)};
-      Status put = batch.Put(database_->blocks(), rocksdb::SliceParts(&key_slice, 1),
-                             rocksdb::SliceParts(value.data(), static_cast<int>(value.size())));
-      if (put.ok()) put = batch.Put(database_->heads(), key_slice, value[0]);
-      if (!put.ok()) return put;
-    }
-    return database_->db().Write(options, &batch);
-  });
+  std::vector<std::array<std::byte, kStoredBlockHeaderBytes>> headers(incoming.size());
+  std::vector<rocks::Database::Value> values;
+  values.reserve(incoming.size());
+  for (std::size_t i = 0; i < incoming.size(); ++i) {
+    const WriteOp& op = *incoming[i].op;
+    encode_stored_block({op.id, op.payload.size(), op.checksum, now}, headers[i]);
+    values.push_back({op.id, headers[i], op.payload});
+  }
+  const Status status = database_->put(values, /*wait=*/deadline.is_never());
   const Reason reason = status.ok() ? Reason::kNone : trouble(status.ToString(), reason_of(status));
   for (const auto& [op, head] : incoming) {
     op->result = reason;
@@ -301,19 +284,12 @@ Result<std::size_t> RocksdbStore::erase(std::span<const BlockId> ids, Deadline d
   std::unordered_set<BlockKey> seen;  // An id that is given twice is one block.
   std::size_t erased = 0;
   std::int64_t bytes = 0;
-  const Status status = guarded([&] {
-    rocksdb::WriteBatch batch;
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      const rocks::DbKey key = rocks::db_key(ids[i]);
-      Status put = batch.Delete(database_->blocks(), slice(key));
-      if (put.ok()) put = batch.Delete(database_->heads(), slice(key));
-      if (!put.ok()) return put;
-      if (!(*there)[i].sound || !seen.insert(ids[i].key).second) continue;
-      ++erased;
-      bytes += static_cast<std::int64_t>((*there)[i].block.length);
-    }
-    return database_->db().Write(rocksdb::WriteOptions(), &batch);
-  });
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (!(*there)[i].sound || !seen.insert(ids[i].key).second) continue;
+    ++erased;
+    bytes += static_cast<std::int64_t>((*there)[i].block.length);
+  }
+  const Status status = database_->remove(ids, /*wait=*/deadline.is_never());
   if (!status.ok()) {
     errors_.fetch_add(1, std::memory_order_relaxed);
     return fail(ErrorCode::kIo, "rocksdb: " + status.ToString());

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 
@@ -27,6 +28,17 @@ class _Share:
     def valid(self) -> bool:
         return self._lease.valid
 
+    def truncate(self, drop: int) -> None:
+        """As `drop`, of the last blocks, whose memory the cache has back at once. Nobody may have regions of them."""
+        with self._lock:
+            keep = self._left - drop
+            if keep > 0:
+                self._hold.release()
+                self._lease.truncate(keep)  # Where it cannot, they come back with the others.
+                with contextlib.suppress(BufferError):  # It ran out: there is nothing to be kept alive.
+                    self._hold = self._lease.hold()
+        self.drop(drop)
+
     def drop(self, blocks: int = 1) -> None:
         with self._lock:
             self._left -= blocks
@@ -49,6 +61,8 @@ class LeasedRegion(MemoryRegion):
 
 class LeasedHandle(MemoryRegionKVCacheHandle):
     """What `acquire` answers: blocks to be read where they lie."""
+
+    writable = False
 
     def __init__(self, arena: Arena, lease: reprise.Lease, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
         self._arena = arena
@@ -99,7 +113,7 @@ class LeasedHandle(MemoryRegionKVCacheHandle):
         self._length = keep
         if self._regions is None:
             if gone:
-                self._share.drop(gone)
+                self._share.truncate(gone)
             return
         for region in self._regions[keep:]:
             region.ref_down()

@@ -23,8 +23,7 @@ def l2_url(config: KVCacheConfig) -> str:
         return backend_url(backend, connection_id(config))
     except ValueError as error:
         raise ValueError(
-            f"AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND={backend}: {error}. A daemon (REPRISE) can have any store of Reprise "
-            "behind it"
+            f"AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND={backend}: {error}. A daemon (REPRISE) can have any store behind it"
         ) from None
 
 
@@ -39,7 +38,7 @@ def queue_bytes(config: KVCacheConfig) -> int:
     """What may wait to be written to L2."""
     nbytes = config.block_spec.block_nbytes
     tokens = envs.AIBRIX_KV_CACHE_OL_L2_CACHE_INGESTION_MAX_INFLIGHT_TOKENS
-    if tokens == 0:  # Writes are waited for: what one call gives fits.
+    if tokens == 0:  # Writes are waited for, half of this at a time.
         return max(256 * _MIB, 64 * nbytes)
     blocks = max(tokens // config.block_spec.block_ntokens, 2 * envs.AIBRIX_KV_CACHE_OL_L2_CACHE_OP_BATCH)
     return blocks * nbytes
