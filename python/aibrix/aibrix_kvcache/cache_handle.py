@@ -234,7 +234,7 @@ class GDRKVCacheHandle(KVCacheHandle):
 
 
 def _flat(what: str, index: int, tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor's bytes in place. ValueError where they could only be a copy: `get` would fill that and nothing else."""
+    """The tensor's bytes in place. ValueError where they could only be a copy, and `get` would fill nothing else."""
     if not tensor.is_contiguous():
         raise ValueError(f"{what} {index} is not contiguous: shape {tuple(tensor.shape)}, strides {tensor.stride()}")
     return tensor.flatten().view(torch.uint8)

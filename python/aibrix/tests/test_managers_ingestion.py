@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rig import BLOCK_NBYTES, acquired, fill, blocks_of, manager, own_handle, put_prompt
+from rig import BLOCK_NBYTES, acquired, blocks_of, fill, manager, own_handle, put_prompt
 
 import reprise
 from aibrix_kvcache import MemoryRegionKVCacheHandle

@@ -42,9 +42,8 @@ def test_managers_in_several_threads_share_a_token_array(monkeypatch):
     wrong: list[int] = []
 
     def look(chains: ChainBuilder) -> None:
-        for count in range(1, 100, 3):
-            if bytes(chains.blocks(None, view, count).keys) != keys[: 16 * count]:
-                wrong.append(count)
+        counts = range(1, 100, 3)
+        wrong.extend(n for n in counts if bytes(chains.blocks(None, view, n).keys) != keys[: 16 * n])
 
     threads = [threading.Thread(target=look, args=(builder(str(i)),)) for i in range(4)]
     for thread in threads:
