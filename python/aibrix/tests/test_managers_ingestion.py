@@ -7,7 +7,7 @@ import torch
 from rig import BLOCK_NBYTES, acquired, blocks_of, fill, manager, own_handle, put_prompt
 
 import reprise
-from aibrix_kvcache import MemoryRegionKVCacheHandle
+from aibrix_kvcache import MemoryRegion, MemoryRegionKVCacheHandle
 from aibrix_kvcache.tiers import settings
 
 POLICY = "aibrix_kvcache.l1.eviction_policy:FIFO"
@@ -62,8 +62,9 @@ def test_a_policy_in_python_keeps_nothing_when_l2_fails(monkeypatch):
 def test_a_policy_in_python_keeps_nothing_when_a_copy_fails():
     with manager(L1_CACHE_EVICTION_POLICY=POLICY) as cache:
         assert put_prompt(cache, PROMPT[:16]).is_ok()
-        short = torch.zeros(cache.block_spec.block_shape, dtype=cache.block_spec.block_dtype)
-        handle = MemoryRegionKVCacheHandle.create([short], cache.block_spec, [(0, 256)])
+        spec = cache.block_spec
+        short = MemoryRegion(torch.zeros(spec.block_nbytes, dtype=torch.uint8), 0, spec.block_nbytes // 2)
+        handle = MemoryRegionKVCacheHandle(spec.block_dtype, spec.block_shape, [short])
         assert not cache.get(None, PROMPT[:16], handle).is_ok()
         assert all(region.ref_count == 1 for region in cache._tiers._l1.eviction_policy.values())
         _, acquired_handle = cache.acquire(None, PROMPT[:16]).get()

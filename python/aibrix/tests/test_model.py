@@ -77,7 +77,8 @@ def prompts(draw) -> Prompt:
     root, branch = draw(st.integers(0, 1)), draw(st.integers(0, 2))
     fork, blocks, tail = draw(st.integers(0, 4)), draw(st.integers(0, 9)), draw(st.integers(0, NTOKENS - 1))
     length = blocks * NTOKENS + tail
-    tokens = [1000 * root + i if i < fork * NTOKENS else 100_000 * (branch + 1) + 1000 * root + i for i in range(length)]
+    own = 100_000 * (branch + 1)
+    tokens = [1000 * root + i + (own if i >= fork * NTOKENS else 0) for i in range(length)]
     return Prompt(tokens, NTOKENS * draw(st.integers(0, blocks)))
 
 
@@ -89,6 +90,7 @@ _OPERATIONS = st.lists(
         prompts(),
         st.integers(0, 10),
     ),
+    min_size=15,
     max_size=40,
 )
 
@@ -146,7 +148,7 @@ class Model:
 
     def chunks(self, prompt: Prompt, number: int) -> None:
         found = asked = 0
-        for before, chunk, following, whole in self.cache.cache_chunk_keys(*self.form(*prompt)):
+        for before, chunk, following, _ in self.cache.cache_chunk_keys(*self.form(*prompt)):
             assert len(before) == prompt.prefix + asked
             assert len(chunk) <= self.cache.chunk_size
             assert following is None or len(following) == self.cache.chunk_size
@@ -175,7 +177,8 @@ class Model:
             return
         handle = status.get()
         assert 0 < len(handle) <= len(names)
-        assert len(handle) == len(names) or not self.tiers.exact
+        # Admitting the first blocks may push the last ones out of a small L1: those get no memory then.
+        assert len(handle) == len(names) or self.tiers.env.get("capacity") == TINY
         if 0 < number < len(handle):
             handle.truncate(number)
             assert len(handle) == number

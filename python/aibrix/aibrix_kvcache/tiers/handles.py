@@ -10,7 +10,7 @@ import torch
 
 import reprise
 
-from ..cache_handle import MemoryRegionKVCacheHandle, check_length
+from ..cache_handle import MemoryRegionKVCacheHandle, block_count, check_held
 from ..memory import MemoryRegion
 from .arena import Arena
 
@@ -88,8 +88,7 @@ class LeasedHandle(MemoryRegionKVCacheHandle):
         return LeasedRegion
 
     def to_tensors(self) -> list[torch.Tensor]:
-        if self._released:
-            raise ValueError("the handle was released")
+        check_held(self)
         return self._arena.tensors(self._offsets[: self._length])
 
     @property
@@ -104,7 +103,8 @@ class LeasedHandle(MemoryRegionKVCacheHandle):
         self._drop(0)
 
     def truncate(self, length: int) -> None:
-        check_length(length)
+        check_held(self)
+        length = block_count(length)
         if length < self._length:
             self._drop(length)
 
@@ -151,18 +151,17 @@ class ReservedHandle(MemoryRegionKVCacheHandle):
             self._scratch = torch.empty(known * arena.block_nbytes, dtype=torch.uint8)
 
     @property
-    def released(self) -> bool:
-        return self._reservation is None
-
-    @property
     def offsets(self) -> list[int]:
         """Of each block in the arena; below zero where the cache has it already."""
         return self._offsets
 
     @property
+    def released(self) -> bool:
+        return self._reservation is None
+
+    @property
     def memory_regions(self) -> Sequence[MemoryRegion]:
-        if self._reservation is None:
-            raise ValueError("the handle was released")
+        check_held(self)
         if not self._mrs:
             nbytes, slab, scratch = self._arena.block_nbytes, self._arena.slab, self._scratch
             used = 0
@@ -180,8 +179,7 @@ class ReservedHandle(MemoryRegionKVCacheHandle):
         return MemoryRegion
 
     def to_tensors(self) -> list[torch.Tensor]:
-        if self._reservation is None:
-            raise ValueError("the handle was released")
+        check_held(self)
         if self._scratch is None:
             return self._arena.tensors(self._offsets)
         return list(MemoryRegion.to_tensors(self.memory_regions, self._block_dtype, self._block_shape))
@@ -201,7 +199,8 @@ class ReservedHandle(MemoryRegionKVCacheHandle):
         return reservation
 
     def truncate(self, length: int) -> None:
-        check_length(length)
+        check_held(self)
+        length = block_count(length)
         del self._offsets[length:]
         del self._mrs[length:]
 

@@ -32,6 +32,7 @@ class NativeTiers:
         self, config: KVCacheConfig, footer: TokenFooter | None, *, capacity: int, policy: str, url: str
     ) -> None:
         spec = config.block_spec
+        self._capacity = capacity
         self.has_l1 = capacity > 0
         self.has_l2 = url != ""
         self._what = f"L1 {policy} {capacity} bytes" if self.has_l1 else "no L1"
@@ -122,12 +123,12 @@ class NativeTiers:
 
     def _room(self, blocks: Blocks, offsets: Sequence[int]) -> int:
         """How many blocks, from the first on, have memory or are in the cache."""
-        taken = [i for i, offset in enumerate(offsets) if offset >= 0]
-        if len(taken) == len(offsets):
-            return len(taken)
-        # A block without memory is in the cache if one behind it has some: nothing is kept behind a hole.
-        known = self._cache.match(blocks.chain, timeout=0).blocks
-        return max(known, taken[-1] + 1 if taken else 0)
+        end = max((i + 1 for i, offset in enumerate(offsets) if offset >= 0), default=0)
+        if end == len(offsets):
+            return end
+        # Nothing is kept behind a hole, so what has no memory before `end` is in the cache; behind it, ask.
+        rest = reprise.Chain(blocks.chain.ns, blocks.keys[end * KEY_BYTES :])
+        return end + self._cache.match(rest, timeout=0).blocks
 
     def store(self, blocks: Blocks, handle: KVCacheHandle) -> tuple[int, Reason]:
         blocks = blocks.first(len(handle))
@@ -190,10 +191,9 @@ class NativeTiers:
         return self._cache.flush(timeout=timeout)
 
     def usage(self) -> tuple[int, int]:
-        try:
-            l1 = self._cache.stats().l1
-        except reprise.InvalidError:  # It was closed; whoever reads figures still may.
-            return 0, 0
+        if self._cache.closed:
+            return 0, self._capacity
+        l1 = self._cache.stats().l1
         return l1.used_bytes, l1.capacity_bytes
 
     def describe(self) -> str:
