@@ -266,6 +266,7 @@ def test_wrong_ids_are_refused_before_anything_is_copied(ids, text):
     ([numbered((4, 8))], [0, 1], ValueError, "block_dims has 2 numbers for 1 tensors"),
     ([np.broadcast_to(numbered((8,)), (4, 8))], 0, ValueError, "overlap"),
     (["text"], 0, TypeError, "neither a torch tensor"),
+    (numbered((4, 8)), 0, TypeError, "expected a sequence of tensors"),
     ([np.zeros((2, 3 << 20), np.uint8)[:, ::2]], 0, ValueError, "more than 65536 pieces"),
     ([np.zeros(8, dtype=[("a", "u1"), ("b", "<u2")])["b"]], 0, ValueError, "not whole elements"),
 ])

@@ -11,6 +11,7 @@ import reprise
 from reprise import Reason
 
 from .. import envs
+from ..block_keys import KEY_BYTES
 from ..cache_handle import KVCacheHandle, MemoryRegionKVCacheHandle
 from ..chains import Blocks
 from ..config import KVCacheConfig
