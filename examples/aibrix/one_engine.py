@@ -10,8 +10,15 @@ import tempfile
 
 import torch
 
-from aibrix_kvcache import BaseKVCacheManager, KVCacheBlockLayout, KVCacheBlockSpec, KVCacheConfig
-from aibrix_kvcache import KVCacheTensorSpec, ModelSpec, TokenListView
+from aibrix_kvcache import (
+    BaseKVCacheManager,
+    KVCacheBlockLayout,
+    KVCacheBlockSpec,
+    KVCacheConfig,
+    KVCacheTensorSpec,
+    ModelSpec,
+    TokenListView,
+)
 
 SPEC = KVCacheBlockSpec(
     block_ntokens=16,
