@@ -23,6 +23,7 @@ from .footer import TokenFooter
 from .handles import LeasedHandle, ReservedHandle
 from .tiers import Answer, worth_asking_l2
 
+_LEAST_PATIENCE_S = 1.0
 _NOTHING = Answer(0, 0, 0, Reason.NONE)
 
 
@@ -47,6 +48,7 @@ class NativeTiers:
         half = max(1, settings.queue_bytes(config) // self._nbytes // 2)
         self._most_at_once = half if self._waits and gives_all else None
         self._flush_limit = float(envs.AIBRIX_KV_CACHE_OL_FLUSH_TIMEOUT_S)
+        self._seconds_per_block = settings.seconds_per_block(config)
         self._cache = reprise.Cache.open("embedded:", **settings.core_options(config, capacity, policy, url))
         arena = Arena.of(self._cache, self._dtype, self._shape, self._nbytes)
         assert arena is not None, "an embedded cache has its memory in this process"
@@ -133,7 +135,9 @@ class NativeTiers:
 
     def store(self, blocks: Blocks, handle: KVCacheHandle) -> tuple[int, Reason]:
         blocks = blocks.first(len(handle))
-        until = time.monotonic() + self._flush_limit
+        # What L2 may take for reading these blocks it may take for writing them: an engine's step waits for this.
+        patience = max(_LEAST_PATIENCE_S, blocks.length * self._seconds_per_block)
+        until = time.monotonic() + min(self._flush_limit, patience)
         if isinstance(handle, ReservedHandle) and handle.keys[: len(blocks.keys)] == blocks.keys:
             kept, reason = self._commit(blocks, handle, until)
         else:
