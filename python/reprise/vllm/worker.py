@@ -1,0 +1,140 @@
+"""The half of the connector in a worker: moves bytes between KV tensors and the cache.
+
+Called by the worker's one thread. Nothing raised here reaches the engine: a load that fails is reported, a block that
+cannot be saved is not.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from .. import _native
+from .copies import BlockCopier, gather_all
+from .home import open_cache, url_of
+from .identity import Shard, shard_of
+from .layouts import layout_of
+from .plan import Handshake, Load, Plan, Save
+from .settings import Settings
+from .tally import Tally
+
+logger = logging.getLogger("vllm.reprise")
+
+
+class WorkerSide:
+    """One rank's copies."""
+
+    def __init__(self, config: Any, settings: Settings, kv_cache_config: Any, engine_id: str) -> None:
+        self._config = config
+        self._settings = settings
+        self._kv_cache_config = kv_cache_config
+        self._engine_id = engine_id
+        self._shard = Shard(problem="no KV tensors were registered")
+        self._rank = 0
+        self._copier: BlockCopier | None = None
+        self._cache: _native.Cache | None = None
+        self._namespaces: dict[str, _native.Namespace] = {}
+        self._failed: set[int] = set()
+        self._step_is_bad = False
+        self.tally = Tally()
+
+    def register(self, kv_caches: Mapping[str, Any], pp_rank: int, tp_rank: int) -> None:
+        """Learns where the KV tensors are. What is wrong with them is told to the scheduler side."""
+        self._rank = pp_rank * int(self._config.parallel_config.tensor_parallel_size) + tp_rank
+        try:
+            groups = self._kv_cache_config.kv_cache_groups
+            if len(groups) != 1:
+                raise ValueError(f"{len(groups)} KV groups: only models of one can be cached in this version")
+            names = [name for name in groups[0].layer_names if name in kv_caches]
+            layout = layout_of(kv_caches, names, self._kv_cache_config.num_blocks)
+            self._copier = BlockCopier(layout, dict(kv_caches))
+            self._shard = shard_of(
+                self._config, self._settings, layout=layout.name, block_bytes=layout.block_bytes, layer_names=names,
+                block_tokens=groups[0].kv_cache_spec.block_size, pp_rank=pp_rank, tp_rank=tp_rank)
+            self._shard.namespace()
+        except Exception as error:  # Of whatever kind: the engine runs without the cache.
+            self._shard = self._shard.broken(f"rank {self._rank}: {error}")
+            if self._settings.strict:
+                raise
+
+    def handshake(self) -> Handshake:
+        """What the scheduler side must know of this rank."""
+        return Handshake(self._shard)
+
+    def load(self, plan: Plan) -> None:
+        """Reads what the step needs. Blocks that failed are in `take_failed`, and the step saves nothing."""
+        self._step_is_bad = False
+        for load in plan.loads:
+            began = time.monotonic()
+            try:
+                good = self._load(load)
+            except Exception as error:
+                good = False
+                self.tally.problem(logger, "load", error)
+            if good:
+                self.tally.loaded(len(load.block_ids), self._shard, time.monotonic() - began)
+            else:
+                self._failed.update(load.block_ids)
+                self._step_is_bad = True
+                self.tally.failed(len(load.block_ids))
+
+    def save(self, plan: Plan) -> None:
+        """Stores what the step completed, unless something it was computed from failed to load."""
+        if self._step_is_bad:
+            return
+        for save in plan.saves:
+            began = time.monotonic()
+            try:
+                stored = self._save(save, plan.epoch)
+                self.tally.saved(stored, self._shard, time.monotonic() - began)
+            except Exception as error:
+                self.tally.problem(logger, "save", error)
+
+    def take_failed(self) -> set[int]:
+        """Ids of blocks that were not loaded since the last call."""
+        failed, self._failed = self._failed, set()
+        return failed
+
+    def close(self) -> None:
+        """Leaves the cache."""
+        if self._cache:
+            self._cache.close()
+            self._cache = None
+
+    def _load(self, load: Load) -> bool:
+        copier = self._copier
+        if copier is None:
+            return False
+        with self._open().attach(load.token) as lease:
+            base = self._rank * load.leased
+            if len(lease) < base + len(load.block_ids):
+                return False
+            for i, block_id in enumerate(load.block_ids):
+                copier.scatter(lease[base + i], block_id)
+            return lease.valid
+
+    def _save(self, save: Save, epoch: str) -> int:
+        copier = self._copier
+        if copier is None:
+            return 0
+        chain = _native.Chain(self._namespace(epoch), save.keys)
+        with self._open().reserve(chain, start=save.first, timeout=self._settings.store_timeout) as room:
+            blocks = [room[i] for i in range(len(room))]
+            filled = gather_all(copier, save.block_ids, blocks)
+            del blocks
+            room.commit()
+        return filled
+
+    def _open(self) -> _native.Cache:
+        # Not earlier: the scheduler side, which starts the server, comes after the workers.
+        if self._cache is None:
+            self._cache = open_cache(self._settings, self._engine_id, self._settings.load_timeout)
+            logger.info("Reprise: rank %d attached to %s", self._rank, url_of(self._settings, self._engine_id))
+        return self._cache
+
+    def _namespace(self, epoch: str) -> _native.Namespace:
+        if epoch not in self._namespaces:
+            self._namespaces = {epoch: self._shard.namespace(epoch)}
+        return self._namespaces[epoch]
