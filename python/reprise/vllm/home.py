@@ -39,7 +39,7 @@ def url_of(settings: Settings, engine_id: str) -> str:
 
 def open_cache(settings: Settings, engine_id: str, wait: float) -> _native.Cache:
     """Attaches; waits for the server for `wait` seconds at most, then returns a cache that finds it later."""
-    options = {"attach_timeout": wait, **settings.attach_options()}
+    options: dict[str, float | str] = {"attach_timeout": wait, **settings.attach_options()}
     return _native.Cache.open(url_of(settings, engine_id), **options)
 
 

@@ -1,4 +1,4 @@
-"""Which blocks each running request has, and which of them are complete. The scheduler side's memory of vLLM's steps."""
+"""Which blocks each running request has, and which of them are complete: the scheduler side's memory of the steps."""
 
 from __future__ import annotations
 

@@ -47,4 +47,5 @@ class Tally:
         now = time.monotonic()
         if now >= self._quiet_until.get(what, 0.0):
             self._quiet_until[what] = now + _QUIET
-            logger.warning("Reprise: a %s failed, the engine computes instead: %s: %s", what, type(error).__name__, error)
+            logger.warning("Reprise: a %s failed, the engine computes instead: %s: %s",
+                           what, type(error).__name__, error)
