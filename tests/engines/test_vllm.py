@@ -148,20 +148,23 @@ def test_a_load_that_fails_is_computed(model: Path, baseline: Baseline, monkeypa
 
 def test_wrong_bytes_would_be_seen(model: Path, baseline: Baseline, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other tests have teeth: one byte that is wrong changes what comes out."""
-    from reprise.vllm.copies import BlockCopier
+    from reprise.vllm.worker import WorkerSide
 
     prompts = prompts_of(*LENGTHS)
     expected = baseline(prompts)
-    scatter = BlockCopier.scatter
 
-    def flipped(self: Any, block: memoryview, block_id: int) -> None:
-        wrong = bytearray(block)
-        wrong[7] ^= 0x40  # The exponent of one number.
-        scatter(self, memoryview(wrong), block_id)
+    def flipped(self: Any, load: Any) -> bool:
+        pieces = self._layout.pieces
+        with self._open().attach(load.token) as lease:
+            for i, block_id in enumerate(load.block_ids):
+                wrong = bytearray(lease[i])
+                wrong[7] ^= 0x40  # The exponent of one number.
+                pieces.scatter([block_id], [wrong])
+        return True
 
     with Engine(model, PRIVATE) as engine:
         engine.ask(prompts)
-        monkeypatch.setattr(BlockCopier, "scatter", flipped)
+        monkeypatch.setattr(WorkerSide, "_load", flipped)
         assert engine.ask(prompts) != expected
 
 

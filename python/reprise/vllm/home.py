@@ -99,8 +99,8 @@ class PrivateServer:
             if self._stopping.is_set():
                 return
             logger.error("Reprise: the private cache server ended with code %s", code)
-            if code == 2 or (attempt == 0 and time.monotonic() - began < 1.0):
-                break  # What it was given cannot work.
+            if code > 0 and time.monotonic() - began < 1.0:
+                break  # It refused: what it was given cannot work.
             self._stopping.wait(0.2 * 2**attempt)
             if self._stopping.is_set():
                 return

@@ -49,7 +49,7 @@ class Settings:
         for name, value in extra.items():
             if name in known:
                 values[name] = _typed(name, value, type(known[name].default))
-            elif name.replace(".", "_").split("_")[0] in _AREAS:
+            elif "." in _toml_key(name):
                 options[_toml_key(name)] = _text(value)
             else:
                 near = difflib.get_close_matches(name, [*known, "l1_capacity", "l2_url"], 1)

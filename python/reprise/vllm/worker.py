@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import _native
-from .copies import BlockCopier, gather_all
 from .home import open_cache, url_of
 from .identity import Shard, shard_of
-from .layouts import layout_of
+from .layouts import KvLayout, layout_of
 from .plan import Handshake, Load, Plan, Save
 from .settings import Settings
 from .tally import Tally
@@ -33,7 +32,7 @@ class WorkerSide:
         self._engine_id = engine_id
         self._shard = Shard(problem="no KV tensors were registered")
         self._rank = 0
-        self._copier: BlockCopier | None = None
+        self._layout: KvLayout | None = None
         self._cache: _native.Cache | None = None
         self._namespaces: dict[str, _native.Namespace] = {}
         self._failed: set[int] = set()
@@ -49,9 +48,9 @@ class WorkerSide:
                 raise ValueError(f"{len(groups)} KV groups: only models of one can be cached in this version")
             names = [name for name in groups[0].layer_names if name in kv_caches]
             layout = layout_of(kv_caches, names, self._kv_cache_config.num_blocks)
-            self._copier = BlockCopier(layout, dict(kv_caches))
+            self._layout = layout
             self._shard = shard_of(
-                self._config, self._settings, layout=layout.name, block_bytes=layout.block_bytes, layer_names=names,
+                self._config, self._settings, layout=layout.name, block_bytes=layout.pieces.block_bytes, layer_names=names,
                 block_tokens=groups[0].kv_cache_spec.block_size, pp_rank=pp_rank, tp_rank=tp_rank)
             self._shard.namespace()
         except Exception as error:  # Of whatever kind: the engine runs without the cache.
@@ -104,26 +103,17 @@ class WorkerSide:
             self._cache = None
 
     def _load(self, load: Load) -> bool:
-        copier = self._copier
-        if copier is None:
+        if self._layout is None:
             return False
         with self._open().attach(load.token) as lease:
-            base = self._rank * load.leased
-            if len(lease) < base + len(load.block_ids):
-                return False
-            for i, block_id in enumerate(load.block_ids):
-                copier.scatter(lease[base + i], block_id)
-            return lease.valid
+            return self._layout.pieces.scatter_from(lease, self._rank * load.leased, load.block_ids)
 
     def _save(self, save: Save, epoch: str) -> int:
-        copier = self._copier
-        if copier is None:
+        if self._layout is None:
             return 0
         chain = _native.Chain(self._namespace(epoch), save.keys)
         with self._open().reserve(chain, start=save.first, timeout=self._settings.store_timeout) as room:
-            blocks = [room[i] for i in range(len(room))]
-            filled = gather_all(copier, save.block_ids, blocks)
-            del blocks
+            filled = self._layout.pieces.gather_into(room, 0, save.block_ids)
             room.commit()
         return filled
 
