@@ -26,7 +26,7 @@ ENVIRONMENT = {
 }
 os.environ.update(ENVIRONMENT)  # vLLM reads some of it when it is imported.
 # The tests wait long for a machine that is busy, and not for a cache.
-PATIENT = {"lookup_timeout": 10, "load_timeout": 10, "store_timeout": 10, "start_timeout": 60}
+PATIENT = {"lookup_timeout": 10, "fetch_timeout": 60, "load_timeout": 10, "store_timeout": 10, "start_timeout": 60}
 
 
 @dataclasses.dataclass
@@ -71,6 +71,12 @@ class Engine:
     def connector(self) -> Any:
         """The scheduler's half."""
         return self.llm.llm_engine.engine_core.engine_core.scheduler.connector
+
+    @property
+    def leases(self) -> int:
+        """Held in the cache by anybody."""
+        count: int = self.connector._scheduler._lookup._cache.stats().leases
+        return count
 
     def ask(self, prompts: list[list[int]], *, tokens: int = 12, at_once: bool = False) -> list[Answer]:
         """Answers, one prompt after the other without anything left in the engine, or all at once."""

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import reprise
 import torch
-from harness import eventually
-from reprise.vllm.home import PrivateServer, open_cache, socket_dir, url_of
+
+import reprise
+from reprise.vllm.home import PrivateServer, home_of, open_cache, socket_dir
 from reprise.vllm.layouts import UnknownLayout, layout_of
 from reprise.vllm.settings import Settings
+
+from harness import eventually
 
 BLOCKS = 6
 
@@ -120,7 +122,7 @@ def test_the_private_server_is_started_again_and_stopped() -> None:
         assert server.wait_ready(60)
         assert oct(socket_dir("an-engine").stat().st_mode & 0o777) == "0o700"
         first = server.pid
-        with open_cache(settings, "an-engine", 10.0) as cache:
+        with open_cache(home_of(settings, "an-engine"), 10.0) as cache:
             assert cache.stats().l1.capacity_bytes == 16 << 20
             assert first is not None
             os.kill(first, 9)
@@ -154,7 +156,7 @@ def test_options_that_cannot_work_fail_at_once() -> None:
         assert server.failed
     finally:
         server.stop()
-    assert url_of(settings, "broken").startswith("unix:///")
+    assert home_of(settings, "broken").url.startswith("unix:///")
 
 
 def _running(pid: int) -> bool:

@@ -38,6 +38,9 @@ def test_everything_stored(model: Path, baseline: Baseline) -> None:
         assert hits(first) == 0
         check(engine.ask(prompts), expected, prompts)
         assert engine.metric("external_prefix_cache_hits") == ideal(prompts)
+        assert engine.metric("reprise_loaded_blocks") == ideal(prompts) // harness.BLOCK
+        assert engine.metric("reprise_loaded_bytes") == ideal(prompts) * 3 * 2 * 2 * 32 * 4
+        assert engine.metric("reprise_saved_blocks") == sum(len(p) // harness.BLOCK for p in prompts)
         engine.forget(connector=True)
         again = engine.ask(prompts)
         assert again == expected
@@ -73,9 +76,30 @@ def test_preemption(model: Path, baseline: Baseline) -> None:
             assert engine.ask(prompts, tokens=150, at_once=True) == expected
         assert engine.metric("num_preemptions") > 0
         check(engine.ask(prompts, tokens=150), expected, prompts)
+        assert engine.leases == 0
 
 
-def test_two_engines_on_one_daemon_and_its_disk(model: Path, baseline: Baseline, tmp_path: Path) -> None:
+def test_aborted_requests_leave_nothing(model: Path, baseline: Baseline) -> None:
+    prompts = prompts_of(300, 320, 500, 310, 420, 200)
+    expected = baseline(prompts)
+    with Engine(model, PRIVATE, max_num_seqs=2) as engine:
+        engine.ask(prompts)
+        engine.forget()
+        core = engine.llm.llm_engine
+        names = [core.add_request(str(i), {"prompt_token_ids": p}, harness.sampling(12)) or str(i)
+                 for i, p in enumerate(prompts)]
+        core.step()
+        core.abort_request(names[::2])
+        core.step()
+        core.abort_request(names[1::2])
+        while core.has_unfinished_requests():
+            core.step()
+        harness.eventually(lambda: engine.leases == 0, "all leases are given back")
+        check(engine.ask(prompts), expected, prompts)
+
+
+def test_two_engines_on_one_daemon_and_its_disk(model: Path, baseline: Baseline, tmp_path: Path,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
     flags = ["--l1-capacity", "256MiB", "--l2-url", f"disk:{tmp_path}/disk?capacity=1GiB"]
     prompts = prompts_of(*LENGTHS)
     expected = baseline(prompts)
@@ -88,7 +112,9 @@ def test_two_engines_on_one_daemon_and_its_disk(model: Path, baseline: Baseline,
             check(engine.ask(prompts), expected, prompts)
         daemon.stop()
     with Daemon(tmp_path, *flags) as daemon, Engine(model, extra) as engine:
+        put_off = watch_answers(engine, monkeypatch)
         check(engine.ask(prompts), expected, prompts)
+        assert None in put_off  # The scheduler went on while the disk was read.
         daemon.stop()
     flipped = flip_bytes(tmp_path / "disk")
     assert flipped > 0
@@ -107,6 +133,16 @@ def test_tensor_parallel(model: Path, baseline: Baseline) -> None:
         assert [answer.tokens for answer in first] == expected  # Sums in another order: not the same last bits.
         assert hits(first) == 0
         check(engine.ask(prompts), first, prompts)
+
+
+def test_pipeline_parallel(model: Path, baseline: Baseline) -> None:
+    prompts = prompts_of(*LENGTHS)
+    expected = baseline(prompts)
+    with Engine(model, PRIVATE, pipeline_parallel_size=2) as engine:
+        first = engine.ask(prompts)
+        assert first == expected
+        assert hits(first) == 0
+        check(engine.ask(prompts), expected, prompts)
 
 
 @pytest.mark.parametrize("what", [signal.SIGKILL, signal.SIGSTOP])
@@ -136,7 +172,7 @@ def test_a_load_that_fails_is_computed(model: Path, baseline: Baseline, monkeypa
         engine.ask(prompts)
         with monkeypatch.context() as broken:
             calls = []
-            broken.setattr(WorkerSide, "_load", lambda self, load: bool(calls.append(load)))
+            broken.setattr(WorkerSide, "_load", lambda self, load, cache: bool(calls.append(load)))
             assert engine.ask(prompts) == expected
             assert 0 < len(calls) <= len(prompts)
             count = len(calls)
@@ -153,9 +189,9 @@ def test_wrong_bytes_would_be_seen(model: Path, baseline: Baseline, monkeypatch:
     prompts = prompts_of(*LENGTHS)
     expected = baseline(prompts)
 
-    def flipped(self: Any, load: Any) -> bool:
+    def flipped(self: Any, load: Any, cache: Any) -> bool:
         pieces = self._layout.pieces
-        with self._open().attach(load.token) as lease:
+        with cache.attach(load.token) as lease:
             for i, block_id in enumerate(load.block_ids):
                 wrong = bytearray(lease[i])
                 wrong[7] ^= 0x40  # The exponent of one number.
@@ -184,6 +220,20 @@ def during(engine: Engine, prompts: list[list[int]], after: int, do: Callable[[]
         if steps == after:
             do()
     return [answers[i] for i in range(len(prompts))]
+
+
+def watch_answers(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """What the scheduler is told from now on."""
+    told: list[int | None] = []
+    ask = engine.connector.get_num_new_matched_tokens
+
+    def asked(request: Any, computed: int) -> tuple[int | None, bool]:
+        answer: tuple[int | None, bool] = ask(request, computed)
+        told.append(answer[0])
+        return answer
+
+    monkeypatch.setattr(engine.connector, "get_num_new_matched_tokens", asked)
+    return told
 
 
 def flip_bytes(folder: Path) -> int:

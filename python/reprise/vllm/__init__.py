@@ -1,9 +1,13 @@
-"""Reprise inside vLLM: `--kv-transfer-config '{"kv_connector": "RepriseConnector", "kv_role": "kv_both",
-"kv_connector_module_path": "reprise.vllm"}'`. Importing this imports nothing of vLLM; using the connector does."""
+"""Reprise inside vLLM: `--kv-transfer-config '{"kv_connector": "RepriseConnector", "kv_role": "kv_both"}'`.
+
+Importing this imports nothing of vLLM; using a connector does.
+"""
 
 from typing import Any
 
-__all__ = ["RepriseConnector"]
+from .plugin import NAMES
+
+__all__ = list(NAMES)
 
 
 def __getattr__(name: str) -> Any:
@@ -11,4 +15,8 @@ def __getattr__(name: str) -> Any:
         from .connector import RepriseConnector
 
         return RepriseConnector
+    if name in NAMES:
+        from . import names
+
+        return getattr(names, name)
     raise AttributeError(f"module 'reprise.vllm' has no '{name}'")

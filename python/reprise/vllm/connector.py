@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole
 
 from .. import _native
-from .home import PrivateServer, open_cache, url_of
+from .home import PrivateServer, home_of, open_cache
+from .lookup import Lookup
 from .plan import Handshake, Plan
 from .scheduler import SchedulerSide, shards_in_order
 from .settings import Settings
 from .tables import BlockTables
+from .tally import Tally
 from .worker import WorkerSide
 
 logger = logging.getLogger("vllm.reprise")
@@ -25,27 +28,33 @@ class RepriseConnector(KVConnectorBase_V1):
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any = None) -> None:
         super().__init__(vllm_config, role, kv_cache_config)
         transfer = vllm_config.kv_transfer_config
-        self._settings = self._read_settings(vllm_config)
+        self._settings, scope = self._read_settings(vllm_config, role)
+        # Of this process alone: replicas of one engine may have one id.
+        self._engine_id = f"{transfer.engine_id}:{os.getpid()}"
         self._server: PrivateServer | None = None
         self._scheduler: SchedulerSide | None = None
         self._worker: WorkerSide | None = None
         if role == KVConnectorRole.WORKER:
-            self._worker = WorkerSide(vllm_config, self._settings, kv_cache_config, transfer.engine_id)
+            self._worker = WorkerSide(vllm_config, self._settings, kv_cache_config)
             return
         # vLLM reads it after this: a block that does not come is computed, whatever the default is.
         transfer.kv_load_failure_policy = "recompute"
-        cache = self._come_home(transfer.engine_id)
+        cache = self._come_home(self._engine_id)
+        settings = self._settings
+        lookup = Lookup(cache, settings.lookup_timeout, settings.fetch_timeout, Tally()) if cache else None
         self._scheduler = SchedulerSide(
-            self._settings, cache, _tables(vllm_config, kv_cache_config, self._settings),
-            overlapping=getattr(vllm_config, "max_concurrent_batches", 1) > 1, saves=transfer.kv_role != "kv_consumer")
+            settings, lookup, home_of(settings, self._engine_id),
+            _tables(vllm_config, kv_cache_config, settings), scope=scope,
+            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=transfer.kv_role != "kv_consumer")
 
     @property
     def requires_kv_delivery(self) -> bool:
         """A cache: nobody waits for what is saved."""
         return False
 
-    def _read_settings(self, vllm_config: Any) -> Settings:
-        return Settings.read(vllm_config.kv_transfer_config.kv_connector_extra_config or {})
+    def _read_settings(self, vllm_config: Any, role: KVConnectorRole) -> tuple[Settings, str]:
+        """And the scope of its blocks, which the scheduler side decides alone."""
+        return Settings.read(vllm_config.kv_transfer_config.kv_connector_extra_config or {}), ""
 
     def _come_home(self, engine_id: str) -> _native.Cache | None:
         settings = self._settings
@@ -54,8 +63,8 @@ class RepriseConnector(KVConnectorBase_V1):
                 self._server = PrivateServer(settings, engine_id)
                 if not self._server.wait_ready(settings.start_timeout):
                     raise TimeoutError(f"the private server was not ready within {settings.start_timeout} s")
-            cache = open_cache(settings, engine_id, settings.load_timeout)
-            logger.info("Reprise: the scheduler attached to %s", url_of(settings, engine_id))
+            cache = open_cache(home_of(settings, engine_id), settings.load_timeout)
+            logger.info("Reprise: the scheduler attached to %s", home_of(settings, engine_id).url)
             return cache
         except Exception as error:
             if settings.strict:
@@ -103,6 +112,30 @@ class RepriseConnector(KVConnectorBase_V1):
     def get_block_ids_with_load_errors(self) -> set[int]:
         """Blocks that vLLM has to compute after all."""
         return self._worker.take_failed() if self._worker else set()
+
+    def get_kv_connector_stats(self) -> Any:
+        """What this worker counted since the last call."""
+        counted = self._worker.tally.take() if self._worker else {}
+        if not counted:
+            return None
+        from .stats import RepriseStats
+
+        return RepriseStats(data=counted)
+
+    @classmethod
+    def build_kv_connector_stats(cls, data: dict[str, Any] | None = None) -> Any:
+        """Counts of a worker that came here as plain data."""
+        from .stats import RepriseStats
+
+        return RepriseStats(data=data or {})
+
+    @classmethod
+    def build_prom_metrics(cls, vllm_config: Any, metric_types: Any, labelnames: list[str],
+                           per_engine_labelvalues: dict[int, list[object]]) -> Any:
+        """They are on vLLM's /metrics."""
+        from .stats import RepriseMetrics
+
+        return RepriseMetrics(vllm_config, metric_types, labelnames, per_engine_labelvalues)
 
     def shutdown(self) -> None:
         """Leaves the cache, and ends the private server."""

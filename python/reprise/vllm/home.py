@@ -1,6 +1,6 @@
 """Where the cache is: a private server of the scheduler's process, or a daemon that is there already.
 
-The scheduler side owns a `PrivateServer`; workers find its socket by the engine's id. Any thread may call anything.
+The scheduler side owns a `PrivateServer` and tells the workers where it is. Any thread may call anything.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import _native
@@ -26,21 +27,31 @@ logger = logging.getLogger("vllm.reprise")
 _RESTARTS = 5  # Of a server that ended by itself; after that the engine goes on without.
 
 
+@dataclass(frozen=True)
+class Home:
+    """Where the cache is."""
+
+    url: str
+    options: tuple[tuple[str, str], ...] = ()
+    """Of `Cache.open`."""
+
+
 def socket_dir(engine_id: str) -> Path:
-    """The private folder of an engine: the same for its scheduler and its workers, on one host."""
+    """The private folder of an engine."""
     name = hashlib.sha256(engine_id.encode()).hexdigest()[:24]
     return Path(tempfile.gettempdir()) / f"reprise-{os.getuid()}-{name}"
 
 
-def url_of(settings: Settings, engine_id: str) -> str:
-    """URL to attach to."""
-    return settings.cache_url or f"unix://{socket_dir(engine_id)}/reprise.sock"
+def home_of(settings: Settings, engine_id: str) -> Home:
+    """Where scheduler and workers attach."""
+    url = settings.cache_url or f"unix://{socket_dir(engine_id)}/reprise.sock"
+    return Home(url, tuple(settings.attach_options().items()))
 
 
-def open_cache(settings: Settings, engine_id: str, wait: float) -> _native.Cache:
+def open_cache(home: Home, wait: float) -> _native.Cache:
     """Attaches; waits for the server for `wait` seconds at most, then returns a cache that finds it later."""
-    options: dict[str, float | str] = {"attach_timeout": wait, **settings.attach_options()}
-    return _native.Cache.open(url_of(settings, engine_id), **options)
+    options: dict[str, float | str] = {"attach_timeout": wait, **dict(home.options)}
+    return _native.Cache.open(home.url, **options)
 
 
 class PrivateServer:

@@ -33,13 +33,15 @@ class Shard:
     heads: tuple[int, int] = (0, 0)
     salt: str = ""
     extras: tuple[tuple[str, str], ...] = ()
+    host: str = ""
+    """Not part of the identity: where this rank runs."""
     problem: str = ""
 
-    def namespace(self, epoch: str = "") -> _native.Namespace:
-        """`epoch`: another one after each reset of the cache, so that nothing from before is found."""
+    def namespace(self, scope: str = "") -> _native.Namespace:
+        """`scope`: another one after each reset of the cache, so that nothing from before is found."""
         extras = dict(self.extras)
-        if epoch:
-            extras["epoch"] = epoch
+        if scope:
+            extras["scope"] = scope
         return _native.Namespace(
             model=self.model, revision=self.revision, dtype=self.dtype, layout=self.layout,
             block_tokens=self.block_tokens, block_bytes=self.block_bytes, layers=range(*self.layers),
@@ -74,7 +76,13 @@ def shard_of(config: Any, settings: Settings, *, layout: str, block_tokens: int,
     return Shard(
         model=settings.model or name, revision=revision, dtype=_cache_dtype(model, cache), layout=layout,
         block_tokens=block_tokens, block_bytes=block_bytes, layers=(first, last),
-        heads=(tp_rank * heads, (tp_rank + 1) * heads), salt=settings.salt, extras=tuple(sorted(extras.items())))
+        heads=(tp_rank * heads, (tp_rank + 1) * heads), salt=settings.salt, host=host(),
+        extras=tuple(sorted(extras.items())))
+
+
+def host() -> str:
+    """The same for all processes that can share memory with this one."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _cache_dtype(model: Any, cache: Any) -> str:

@@ -38,7 +38,7 @@ def layout_of(kv_caches: Mapping[str, Any], layer_names: Sequence[str], num_bloc
     kinds: list[str] = []
     seen: set[tuple[int, tuple[int, ...], tuple[int, ...]]] = set()
     for layer in layer_names:
-        tensor = kv_caches.get(layer)
+        tensor: Any = kv_caches.get(layer)
         if not hasattr(tensor, "untyped_storage"):
             raise UnknownLayout(f"layer '{layer}' has {type(tensor).__name__} and not one KV tensor")
         what = f"layer '{layer}': {tensor.dtype} {tuple(tensor.shape)}, strides {tuple(tensor.stride())}"

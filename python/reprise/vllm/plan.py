@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorHandshakeMetadata, KVConnectorMetadata
 
+from .home import Home
 from .identity import Shard
 
 
@@ -38,7 +39,9 @@ class Plan(KVConnectorMetadata):
 
     loads: list[Load] = field(default_factory=list)
     saves: list[Save] = field(default_factory=list)
-    epoch: str = ""
+    home: Home | None = None
+    scope: str = ""
+    """Part of the identity of every block."""
 
 
 @dataclass

@@ -22,7 +22,9 @@ class Settings:
     strict: bool = False
     """Refuse to start without the cache, where otherwise the engine would run without it."""
     lookup_timeout: float = 0.5
-    """Longest wait of the scheduler for one request, fetching from L2 included."""
+    """Longest wait of the scheduler for one answer of the cache."""
+    fetch_timeout: float = 5.0
+    """Longest time a request is put off while its blocks come from L2; never longer than computing them takes."""
     load_timeout: float = 2.0
     """Longest wait of a worker for the daemon before a load counts as failed."""
     store_timeout: float = 1.0
@@ -56,11 +58,16 @@ class Settings:
                 hint = f"; did you mean '{near[0]}'?" if near else ""
                 raise ConfigError(f"kv_connector_extra_config has '{name}', which is no setting of Reprise{hint}")
         settings = Settings(**values, options=options)
-        settings._check(set(map(_toml_key, extra)))
+        settings._check(Settings.keys(extra))
         return settings
 
+    @staticmethod
+    def keys(extra: Mapping[str, Any]) -> set[str]:
+        """The names in `extra` as `read` understands them: options by their TOML keys."""
+        return set(map(_toml_key, extra))
+
     def _check(self, given: set[str]) -> None:
-        for name in ("lookup_timeout", "load_timeout", "store_timeout", "start_timeout"):
+        for name in ("lookup_timeout", "fetch_timeout", "load_timeout", "store_timeout", "start_timeout"):
             if not 0 <= getattr(self, name) <= 3600:
                 raise ConfigError(f"'{name}' is {getattr(self, name)}; it must be between 0 and 3600 seconds")
         if self.cache_url and not self.cache_url.startswith("unix:"):

@@ -1,4 +1,4 @@
-"""Counts of what a side of the connector did, for log lines and metrics. Not thread-safe."""
+"""Counts of what a side of the connector did, and what it complains of now and then. Not thread-safe."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 
 from .identity import Shard
 
+FIELDS = ("loaded_blocks", "loaded_bytes", "load_seconds", "saved_blocks", "saved_bytes", "save_seconds",
+          "failed_blocks")
 _QUIET = 10.0  # Seconds between two warnings of one kind.
 
 
 @dataclass
 class Tally:
-    """Tokens, bytes and seconds since it was made."""
+    """Blocks, bytes and seconds since the last `take`."""
 
     loaded_blocks: int = 0
     loaded_bytes: int = 0
@@ -40,6 +42,13 @@ class Tally:
     def failed(self, blocks: int) -> None:
         """Blocks that were promised and did not come."""
         self.failed_blocks += blocks
+
+    def take(self) -> dict[str, float]:
+        """The sums since the last call, by name; empty if nothing happened."""
+        sums = {name: getattr(self, name) for name in FIELDS}
+        for name in FIELDS:
+            setattr(self, name, type(getattr(self, name))())
+        return sums if any(sums.values()) else {}
 
     def problem(self, logger: logging.Logger, what: str, error: Exception) -> None:
         """Counts it, and says so now and then."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import _native
-from .home import open_cache, url_of
+from .home import Home, open_cache
 from .identity import Shard, shard_of
 from .layouts import KvLayout, layout_of
 from .plan import Handshake, Load, Plan, Save
@@ -25,15 +25,15 @@ logger = logging.getLogger("vllm.reprise")
 class WorkerSide:
     """One rank's copies."""
 
-    def __init__(self, config: Any, settings: Settings, kv_cache_config: Any, engine_id: str) -> None:
+    def __init__(self, config: Any, settings: Settings, kv_cache_config: Any) -> None:
         self._config = config
         self._settings = settings
         self._kv_cache_config = kv_cache_config
-        self._engine_id = engine_id
         self._shard = Shard(problem="no KV tensors were registered")
         self._rank = 0
         self._layout: KvLayout | None = None
         self._cache: _native.Cache | None = None
+        self._home: Home | None = None
         self._namespaces: dict[str, _native.Namespace] = {}
         self._failed: set[int] = set()
         self._step_is_bad = False
@@ -44,14 +44,13 @@ class WorkerSide:
         self._rank = pp_rank * int(self._config.parallel_config.tensor_parallel_size) + tp_rank
         try:
             groups = self._kv_cache_config.kv_cache_groups
-            if len(groups) != 1:
-                raise ValueError(f"{len(groups)} KV groups: only models of one can be cached in this version")
+            _check_supported(self._config, groups)
             names = [name for name in groups[0].layer_names if name in kv_caches]
             layout = layout_of(kv_caches, names, self._kv_cache_config.num_blocks)
             self._layout = layout
             self._shard = shard_of(
-                self._config, self._settings, layout=layout.name, block_bytes=layout.pieces.block_bytes, layer_names=names,
-                block_tokens=groups[0].kv_cache_spec.block_size, pp_rank=pp_rank, tp_rank=tp_rank)
+                self._config, self._settings, layout=layout.name, block_bytes=layout.pieces.block_bytes,
+                layer_names=names, block_tokens=groups[0].kv_cache_spec.block_size, pp_rank=pp_rank, tp_rank=tp_rank)
             self._shard.namespace()
         except Exception as error:  # Of whatever kind: the engine runs without the cache.
             self._shard = self._shard.broken(f"rank {self._rank}: {error}")
@@ -68,7 +67,7 @@ class WorkerSide:
         for load in plan.loads:
             began = time.monotonic()
             try:
-                good = self._load(load)
+                good = self._load(load, self._open(plan.home))
             except Exception as error:
                 good = False
                 self.tally.problem(logger, "load", error)
@@ -86,7 +85,7 @@ class WorkerSide:
         for save in plan.saves:
             began = time.monotonic()
             try:
-                stored = self._save(save, plan.epoch)
+                stored = self._save(save, self._open(plan.home), plan.scope)
                 self.tally.saved(stored, self._shard, time.monotonic() - began)
             except Exception as error:
                 self.tally.problem(logger, "save", error)
@@ -102,29 +101,50 @@ class WorkerSide:
             self._cache.close()
             self._cache = None
 
-    def _load(self, load: Load) -> bool:
+    def _load(self, load: Load, cache: _native.Cache) -> bool:
         if self._layout is None:
             return False
-        with self._open().attach(load.token) as lease:
+        with cache.attach(load.token) as lease:
             return self._layout.pieces.scatter_from(lease, self._rank * load.leased, load.block_ids)
 
-    def _save(self, save: Save, epoch: str) -> int:
+    def _save(self, save: Save, cache: _native.Cache, scope: str) -> int:
         if self._layout is None:
             return 0
-        chain = _native.Chain(self._namespace(epoch), save.keys)
-        with self._open().reserve(chain, start=save.first, timeout=self._settings.store_timeout) as room:
+        chain = _native.Chain(self._namespace(scope), save.keys)
+        with cache.reserve(chain, start=save.first, timeout=self._settings.store_timeout) as room:
             filled = self._layout.pieces.gather_into(room, 0, save.block_ids)
             room.commit()
         return filled
 
-    def _open(self) -> _native.Cache:
+    def _open(self, home: Home | None) -> _native.Cache:
         # Not earlier: the scheduler side, which starts the server, comes after the workers.
-        if self._cache is None:
-            self._cache = open_cache(self._settings, self._engine_id, self._settings.load_timeout)
-            logger.info("Reprise: rank %d attached to %s", self._rank, url_of(self._settings, self._engine_id))
+        if self._cache is None or home != self._home:
+            if home is None:
+                raise ValueError("the scheduler side has no cache")
+            self.close()
+            self._cache, self._home = open_cache(home, self._settings.load_timeout), home
+            logger.info("Reprise: rank %d attached to %s", self._rank, home.url)
         return self._cache
 
-    def _namespace(self, epoch: str) -> _native.Namespace:
-        if epoch not in self._namespaces:
-            self._namespaces = {epoch: self._shard.namespace(epoch)}
-        return self._namespaces[epoch]
+    def _namespace(self, scope: str) -> _native.Namespace:
+        if scope not in self._namespaces:
+            self._namespaces = {scope: self._shard.namespace(scope)}
+        return self._namespaces[scope]
+
+
+def _check_supported(config: Any, groups: Any) -> None:
+    """ValueError for what would store KV that its hashes do not determine, or that is not understood."""
+    if len(groups) != 1:
+        raise ValueError(f"{len(groups)} KV groups: only models of one can be cached in this version")
+    spec = groups[0].kv_cache_spec
+    for one in getattr(spec, "kv_cache_specs", {"": spec}).values():
+        if type(one).__name__ not in ("FullAttentionSpec", "MLAAttentionSpec"):
+            raise ValueError(f"{type(one).__name__}: only KV of full attention can be cached in this version")
+    if getattr(groups[0], "is_eagle_group", False):
+        raise ValueError("KV of a draft model depends on the token behind a block: it cannot be cached")
+    if getattr(config.cache_config, "calculate_kv_scales", False):
+        raise ValueError("calculate_kv_scales: the scales of the KV depend on what this engine saw first")
+    parallel = config.parallel_config
+    for name in ("decode_context_parallel_size", "prefill_context_parallel_size"):
+        if getattr(parallel, name, 1) > 1:
+            raise ValueError(f"{name} is {getattr(parallel, name)}: blocks that are spread over ranks are not cached")
