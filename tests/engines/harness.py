@@ -62,10 +62,7 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.llm.llm_engine.engine_core.shutdown()
         del self.llm
-        gc.collect()
-        from vllm.distributed import cleanup_dist_env_and_memory
-
-        cleanup_dist_env_and_memory()
+        clean_up()
 
     @property
     def connector(self) -> Any:
@@ -100,6 +97,14 @@ class Engine:
     def _generate(self, prompts: list[list[int]], tokens: int) -> list[Answer]:
         outputs = self.llm.generate([{"prompt_token_ids": p} for p in prompts], sampling(tokens), use_tqdm=False)
         return [answer_of(output) for output in outputs]
+
+
+def clean_up() -> None:
+    """What an engine leaves in its process."""
+    from vllm.distributed import cleanup_dist_env_and_memory
+
+    gc.collect()
+    cleanup_dist_env_and_memory()
 
 
 def sampling(tokens: int) -> Any:

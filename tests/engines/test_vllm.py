@@ -182,6 +182,20 @@ def test_a_load_that_fails_is_computed(model: Path, baseline: Baseline, monkeypa
         check(engine.ask(prompts), expected, prompts)
 
 
+def test_a_daemon_that_is_not_there(model: Path, baseline: Baseline, tmp_path: Path) -> None:
+    prompts = prompts_of(300, 320)
+    expected = baseline(prompts)
+    extra = {"cache_url": f"unix://{tmp_path}/reprise.sock", "load_timeout": 0.5}
+    with pytest.raises(ConnectionError, match="nobody answers"), Engine(model, {**extra, "strict": True}):
+        pass
+    harness.clean_up()
+    with Engine(model, extra) as engine:
+        assert engine.ask(prompts) == expected
+        with Daemon(tmp_path, "--l1-capacity", "64MiB"):  # It comes later.
+            harness.eventually(lambda: engine.ask(prompts) == expected and hits(engine.ask(prompts)) == ideal(prompts),
+                               "the daemon is used")
+
+
 def test_wrong_bytes_would_be_seen(model: Path, baseline: Baseline, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other tests have teeth: one byte that is wrong changes what comes out."""
     from reprise.vllm.worker import WorkerSide

@@ -10,7 +10,7 @@ from typing import Any
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole
 
 from .. import _native
-from .home import PrivateServer, home_of, open_cache
+from .home import PrivateServer, home_of, open_cache, reachable
 from .lookup import Lookup
 from .plan import Handshake, Plan
 from .scheduler import SchedulerSide, shards_in_order
@@ -63,8 +63,14 @@ class RepriseConnector(KVConnectorBase_V1):
                 self._server = PrivateServer(settings, engine_id)
                 if not self._server.wait_ready(settings.start_timeout):
                     raise TimeoutError(f"the private server was not ready within {settings.start_timeout} s")
-            cache = open_cache(home_of(settings, engine_id), settings.load_timeout)
-            logger.info("Reprise: the scheduler attached to %s", home_of(settings, engine_id).url)
+            home = home_of(settings, engine_id)
+            cache = open_cache(home, settings.load_timeout)
+            if reachable(cache):
+                logger.info("Reprise: the scheduler attached to %s", home.url)
+            elif settings.strict:
+                raise ConnectionError(f"nobody answers at {home.url}: start `reprise serve --listen-unix` there")
+            else:
+                logger.error("Reprise: nobody answers at %s: no hits until a daemon is there", home.url)
             return cache
         except Exception as error:
             if settings.strict:

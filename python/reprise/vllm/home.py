@@ -54,6 +54,14 @@ def open_cache(home: Home, wait: float) -> _native.Cache:
     return _native.Cache.open(home.url, **options)
 
 
+def reachable(cache: _native.Cache) -> bool:
+    """Whether somebody answers now."""
+    ns = _native.Namespace(model="none", revision="none", dtype="none", layout="none", block_tokens=1, block_bytes=1,
+                           layers=range(0, 1), heads=range(0, 1), salt="")
+    answer = cache.match(_native.Chain(ns, bytes(16)), timeout=5.0)
+    return answer.reason not in (_native.Reason.UNAVAILABLE, _native.Reason.TIMEOUT)
+
+
 class PrivateServer:
     """`reprise serve` as a child that ends with this process, started anew a few times if it ends by itself."""
 
