@@ -159,9 +159,9 @@ class Daemon:
             self.child.wait(PATIENCE)
 
 
-def eventually(condition: Any, what: str) -> None:
+def eventually(condition: Any, what: str, patience: float = PATIENCE) -> None:
     """Waits for it."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, f"waited in vain: {what}"
         time.sleep(0.02)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import reprise
-from reprise.vllm import drop_in
+from reprise.vllm import drop_in, serve
 
 import harness
 from harness import PATIENT, Engine, ideal, prompts_of
@@ -31,6 +32,48 @@ def test_variables_become_settings() -> None:
     assert behind.extra == {"l1.capacity": str(256 << 20), "l2.url": "fs:/x", "l2.ingest": "ALL", "l2.threads": "8"}
     daemon = read(L2_CACHE_BACKEND="REPRISE", REPRISE_URL="unix:///y")
     assert daemon.extra == {"cache_url": "unix:///y"}
+
+
+def test_older_variables_stand_in(tmp_path: Path) -> None:
+    older = {"VINEYARD_CACHE_CPU_MEM_LIMIT_GB": "2", "AIBRIX_LLM_KV_CACHE_KV_CACHE_NS": "team",
+             "AIBRIX_LLM_KV_CACHE_RPC_ENDPOINT": "host:9600"}
+    found = drop_in.read(older, 4)
+    assert found.extra["l1.capacity"] == str(8 << 30)
+    assert found.scope == "team"
+    assert any("AIBRIX_LLM_KV_CACHE_RPC_ENDPOINT has no effect" in note for note in found.notes)
+    assert drop_in.read({**older, PREFIX + "L1_CACHE_CAPACITY_GB": "1"}, 4).extra["l1.capacity"] == str(4 << 30)
+    with pytest.raises(reprise.ConfigError, match="VINEYARD_CACHE_CPU_MEM_LIMIT_GB is 'x'"):
+        drop_in.read({"VINEYARD_CACHE_CPU_MEM_LIMIT_GB": "x"}, 1)
+    path = tmp_path / "v.sock"
+    assert "cache_url" not in drop_in.read({"AIBRIX_LLM_KV_CACHE_SOCKET": str(path)}, 1).extra
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        assert drop_in.read({"AIBRIX_LLM_KV_CACHE_SOCKET": str(path)}, 1).extra == {"cache_url": f"unix://{path}"}
+
+
+def test_the_launcher_mends_a_command_line() -> None:
+    flags = {"--model", "--port", "--kv-transfer-config", "--max-num-seqs"}
+    line = ["--model", "m", "--use-v2-block-manager", "--swap-space=4", "--port", "8000", "--old-size", "7"]
+
+    def unknown(arguments: list[str]) -> list[str]:
+        found = []
+        for i, word in enumerate(arguments):
+            name = word.split("=")[0]
+            before = arguments[i - 1] if i else ""
+            if (name.startswith("--") and name not in flags) or (
+                    not word.startswith("--") and before.startswith("--") and before not in flags):
+                found.append(word)
+        return found
+
+    mended, warnings = serve.mend(line, {}, unknown)
+    assert mended == ["--model", "m", "--port", "8000"]
+    assert len(warnings) == 3 and "--swap-space=4" in warnings[1] and "--old-size 7" in warnings[2]
+    mended, _ = serve.mend(["--model", "m"], {"AIBRIX_LLM_KV_CACHE": "1"}, unknown)
+    assert mended[2:] == ["--kv-transfer-config", '{"kv_connector": "AIBrixOffloadingConnector", "kv_role": "kv_both"}']
+    given = ["--model", "m", "--kv-transfer-config", "{}"]
+    assert serve.mend(given, {"VLLM_USE_VINEYARD_CACHE": "1"}, unknown)[0] == given
+    _, warnings = serve.mend(["--model", "m"], {"VLLM_USE_V1": "0"}, unknown)
+    assert "VLLM_USE_V1" in warnings[0]
 
 
 @pytest.mark.parametrize(("variables", "said"), [

@@ -135,16 +135,6 @@ def test_tensor_parallel(model: Path, baseline: Baseline) -> None:
         check(engine.ask(prompts), first, prompts)
 
 
-def test_pipeline_parallel(model: Path, baseline: Baseline) -> None:
-    prompts = prompts_of(*LENGTHS)
-    expected = baseline(prompts)
-    with Engine(model, PRIVATE, pipeline_parallel_size=2) as engine:
-        first = engine.ask(prompts)
-        assert first == expected
-        assert hits(first) == 0
-        check(engine.ask(prompts), expected, prompts)
-
-
 @pytest.mark.parametrize("what", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_server_goes_away(model: Path, baseline: Baseline, what: signal.Signals) -> None:
     prompts = prompts_of(300, 320, 500, 310, 420, 200)

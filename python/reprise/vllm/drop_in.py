@@ -1,7 +1,7 @@
 """The `AIBRIX_KV_CACHE_OL_*` variables as settings of the connector. Read in the scheduler's process alone.
 
-docs/aibrix-environment.md has the variables. They are those of a cache in each rank; here the ranks of a host share
-one, so that capacities count times the ranks.
+docs/aibrix-environment.md has the variables; older ones, of before there was a connector, stand in for them. They
+are those of a cache in each rank; here the ranks of a host share one, so that capacities count times the ranks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,18 @@ from .._errors import ConfigError
 PREFIX = "AIBRIX_KV_CACHE_OL_"
 _GIB = 1 << 30
 _STAGING = 256 << 20  # Memory per rank that blocks of L2 pass through where there is to be no L1.
+# What stands in for a variable that is not set.
+_OLDER = {
+    "L1_CACHE_CAPACITY_GB": "VINEYARD_CACHE_CPU_MEM_LIMIT_GB",
+    "L2_CACHE_NAMESPACE": "AIBRIX_LLM_KV_CACHE_KV_CACHE_NS",
+}
+_SOCKET = "AIBRIX_LLM_KV_CACHE_SOCKET"
+_NO_EFFECT = {
+    "AIBRIX_LLM_KV_CACHE_RPC_ENDPOINT": "the private server has no remote tier in this version",
+    "AIBRIX_LLM_KV_CACHE_CHUNK_SIZE": "blocks are those of vLLM: --block-size",
+    "VINEYARD_CACHE_ENABLE_ASYNC_UPDATE": "blocks are always written to L2 in the background",
+    "VINEYARD_CACHE_METRICS_ENABLED": "counters are always on vLLM's /metrics",
+}
 _POLICIES = {"LRU": "lru", "FIFO": "fifo", "S3FIFO": "s3fifo", "ADAPTIVE": "adaptive"}
 
 
@@ -49,6 +61,12 @@ def read(environment: Mapping[str, str], ranks: int) -> DropIn:
         raise ConfigError(f"{PREFIX}L1_CACHE_ENABLED is 0 and {PREFIX}L2_CACHE_BACKEND is empty: set one of them")
     _read_l2(get, backend, out)
     out.scope = get("L2_CACHE_NAMESPACE", "aibrix").lower()
+    socket = environment.get(_SOCKET, "")
+    if socket and Path(socket).is_socket():
+        out.extra, out.notes = {"cache_url": f"unix://{socket}"}, [f"the daemon of {_SOCKET}: {socket}"]
+    elif socket:
+        out.notes.append(f"{_SOCKET} is {socket}, where no socket is: a private server instead")
+    out.notes += [f"{name} has no effect: {why}" for name, why in _NO_EFFECT.items() if name in environment]
     return out
 
 
@@ -81,7 +99,12 @@ class _Reader:
         self._environment = environment
 
     def __call__(self, name: str, default: str) -> str:
-        return self._environment.get(PREFIX + name, default).strip()
+        older = self._environment.get(_OLDER.get(name, ""), default)
+        return self._environment.get(PREFIX + name, older).strip()
+
+    def _name(self, name: str) -> str:
+        older = _OLDER.get(name, "")
+        return older if older in self._environment and PREFIX + name not in self._environment else PREFIX + name
 
     def flag(self, name: str, default: bool) -> bool:
         text = self(name, str(default)).lower()
@@ -96,7 +119,7 @@ class _Reader:
         except ValueError:
             value = -1.0
         if not lowest <= value <= 1 << 20:
-            raise ConfigError(f"{PREFIX}{name} is '{text}', expected a number from {lowest:g} to {1 << 20}")
+            raise ConfigError(f"{self._name(name)} is '{text}', expected a number from {lowest:g} to {1 << 20}")
         return value
 
     def choice(self, name: str, default: str, among: Mapping[str, str] | tuple[str, ...]) -> str:
