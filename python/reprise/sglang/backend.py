@@ -4,6 +4,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ import reprise
 from .copying import Pieces
 from .home import Home
 from .identity import namespace_of
+from .page_order import flat_order, page_tokens
 from .pages import PageStore
 from .report import Report
 from .settings import read_settings
@@ -57,6 +59,7 @@ class RepriseHiCache(HiCacheStorage):
         self._report = Report(f"{storage_config.model_name} rank {storage_config.tp_rank}")
         self._mutex = threading.Lock()
         self._pools: dict[str, Any] = {}
+        self._orders: dict[str, list[int] | None] = {}
         self._stores: dict[tuple[str, str, int], PageStore] = {}
         self._home = Home(self._settings)
 
@@ -72,8 +75,9 @@ class RepriseHiCache(HiCacheStorage):
         self._register(str(host_pool_name), host_pool)
 
     def _register(self, name: str, pool: Any) -> None:
+        order = flat_order(pool)
         with self._mutex:
-            self._pools[name] = pool
+            self._pools[name], self._orders[name] = pool, order
             for key in [key for key in self._stores if key[0] == name]:
                 del self._stores[key]
 
@@ -94,31 +98,38 @@ class RepriseHiCache(HiCacheStorage):
     def _page_bytes(self, name: str) -> int:
         """Bytes of a page, as the pool's pointers have it."""
         pool = self._pools[name]
-        return self._pieces(name, 1, torch.zeros(_page_tokens(pool), dtype=torch.int64)).page_bytes
+        return self._pieces(name, 1, torch.zeros(page_tokens(pool), dtype=torch.int64)).page_bytes
 
     def _pieces(self, name: str, pages: int, host_indices: Any) -> Pieces:
         pool = self._pools[name]
-        if len(host_indices) != pages * _page_tokens(pool):
-            raise ValueError(f"{len(host_indices)} indices are no {pages} pages of {_page_tokens(pool)} tokens")
+        if len(host_indices) != pages * page_tokens(pool):
+            raise ValueError(f"{len(host_indices)} indices are no {pages} pages of {page_tokens(pool)} tokens")
         pointers, sizes = pool.get_page_buffer_meta(host_indices)
-        return Pieces(pages, pointers, sizes)
+        return Pieces(pages, pointers, sizes, self._orders[name])
+
+    def _interface(self, name: str) -> str:
+        return "pieces" if self._orders[name] is None else "flat"
 
     # --- pages in place ---
 
     @_answers(_no_pages)
     def batch_get_v1(self, keys: list[str], host_indices: torch.Tensor, extra_info: Any = None) -> list[bool]:
-        return self._load(KV, keys, host_indices)
+        return [True] * len(keys) if self._is_logical() else self._load(KV, keys, host_indices)
 
     @_answers(_no_pages)
     def batch_set_v1(self, keys: list[str], host_indices: torch.Tensor, extra_info: Any = None) -> list[bool]:
-        return self._save(KV, keys, host_indices)
+        return [True] * len(keys) if self._is_logical() else self._save(KV, keys, host_indices)
+
+    def _is_logical(self) -> bool:
+        """Some pools hold no bytes: they stand for others, whose pages are moved by the calls of version 2."""
+        return getattr(self._pools[KV], "kv_buffer", None) is None
 
     def _load(self, name: str, keys: Sequence[str], host_indices: Any) -> list[bool]:
         if not keys:
             return []
         began = time.monotonic()
         pieces = self._pieces(name, len(keys), host_indices)
-        store = self._store(name, "pieces", pieces.page_bytes)
+        store = self._store(name, self._interface(name), pieces.page_bytes)
         count = store.load(keys, pieces) if store is not None else 0
         self._report.moved("loaded", len(keys), count, pieces.page_bytes, time.monotonic() - began)
         return [True] * count + [False] * (len(keys) - count)
@@ -128,7 +139,7 @@ class RepriseHiCache(HiCacheStorage):
             return []
         began = time.monotonic()
         pieces = self._pieces(name, len(keys), host_indices)
-        store = self._store(name, "pieces", pieces.page_bytes)
+        store = self._store(name, self._interface(name), pieces.page_bytes)
         done = store.save(keys, pieces) if store is not None else [False] * len(keys)
         self._report.moved("stored", len(keys), sum(done), pieces.page_bytes, time.monotonic() - began)
         return done
@@ -193,7 +204,7 @@ class RepriseHiCache(HiCacheStorage):
     def _queried(self) -> PageStore | None:
         """Where the pages of the interface lie that SGLang was told to use."""
         if bool((self._config.extra_config or {}).get("interface_v1", 0)):
-            return self._store(KV, "pieces", self._page_bytes(KV))
+            return self._store(KV, self._interface(KV), self._page_bytes(KV))
         pool = self._pools[KV]
         return self._store(KV, "flat", int(pool.get_size_per_token()) * int(pool.page_size))
 
@@ -202,7 +213,7 @@ class RepriseHiCache(HiCacheStorage):
     @_answers(lambda *_, **__: PoolTransferResult.empty())
     def batch_exists_v2(self, keys: list[str], pool_transfers: Any = None, extra_info: Any = None) -> Any:
         """The longest run of pages that every pool can serve, by its own policy."""
-        pages = len(keys) if getattr(self._pools[KV], "kv_buffer", None) is None else self.batch_exists(keys)
+        pages = len(keys) if self._is_logical() else self.batch_exists(keys)
         hits: dict[Any, int] = {KV: pages} if pages else {}
         usable = set(range(1, pages + 1))
         for transfer in pool_transfers or []:
@@ -214,10 +225,10 @@ class RepriseHiCache(HiCacheStorage):
             usable &= fit
         return PoolTransferResult(max(usable, default=0), hits, sorted(usable))
 
-    def _serves(self, transfer: Any, keys: Sequence[str]) -> set[int]:
+    def _serves(self, transfer: Any, keys: Sequence[str]) -> AbstractSet[int]:
         """The lengths of runs that one more pool can serve."""
         name = str(transfer.name)
-        store = self._store(name, "pieces", self._page_bytes(name))
+        store = self._store(name, self._interface(name), self._page_bytes(name))
         if store is None:
             return set()
         if transfer.hit_policy == PoolHitPolicy.ALL_PAGES:
@@ -273,10 +284,6 @@ class RepriseHiCache(HiCacheStorage):
         with self._mutex:
             self._stores.clear()
         self._home.close()
-
-
-def _page_tokens(pool: Any) -> int:
-    return int(getattr(pool, "logical_page_size", pool.page_size))
 
 
 def _bytes_of(tensor: torch.Tensor) -> Any:

@@ -12,13 +12,20 @@ Addresses = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Pieces:
-    """Where the pieces of some pages lie: `address` and `size` have one row a page, one column a piece."""
+    """Where the pieces of some pages lie: `address` and `size` have one row a page, one column a piece.
 
-    def __init__(self, pages: int, pointers: Sequence[int], sizes: Sequence[int]) -> None:
+    `pointers` are those of page 0, then those of page 1, and so on; `order`, where given, says for each column which of
+    a page's pointers it is.
+    """
+
+    def __init__(self, pages: int, pointers: Sequence[int], sizes: Sequence[int],
+                 order: Sequence[int] | None = None) -> None:
         if pages == 0 or len(pointers) % pages or len(pointers) != len(sizes):
             raise ValueError(f"{len(pointers)} pointers with {len(sizes)} sizes are no {pages} pages")
         self.address: Addresses = np.asarray(pointers, dtype=np.int64).reshape(pages, -1)
         self.size: Addresses = np.asarray(sizes, dtype=np.int64).reshape(pages, -1)
+        if order is not None:
+            self.address, self.size = self.address[:, order], self.size[:, order]
         if (self.size != self.size[0]).any() or (self.size <= 0).any():
             raise ValueError("pages of different shapes")
         self.page_bytes = int(self.size[0].sum())

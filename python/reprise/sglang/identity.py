@@ -10,6 +10,9 @@ from .settings import Settings
 
 HEX_DIGITS = 64
 
+# Pools of which each rank has its own part, also where the ranks hold the KV pool alike.
+SHARDED_POOLS = frozenset({"mamba"})
+
 
 def packed_keys(keys: Sequence[str]) -> bytes:
     """Block keys, 16 bytes each, one after the other.
@@ -36,24 +39,25 @@ def namespace_of(pool: Any, config: Any, settings: Settings, *, block_bytes: int
     `config` is SGLang's HiCacheStorageConfig. `interface` says in which order the bytes of a page are kept. Pages that
     ranks hold alike (MLA) are shared by all of them; others carry the rank.
     """
+    alike = config.is_mla_model and pool_name not in SHARDED_POOLS
     start, layers = int(getattr(pool, "start_layer", 0) or 0), int(getattr(pool, "layer_num", 1) or 1)
-    heads = 1 if config.is_mla_model else int(getattr(pool, "head_num", 1) or 1)
-    first_head = 0 if config.is_mla_model else config.tp_rank * heads
+    heads = 1 if alike else int(getattr(pool, "head_num", 1) or 1)
+    first_head = 0 if alike else config.tp_rank * heads
     return reprise.Namespace(
         model=settings.model or config.model_name or "unnamed",
         revision=settings.revision,
-        dtype=str(pool.dtype).removeprefix("torch."),
-        layout=f"sglang-{interface}/{pool.layout}",
+        dtype=str(getattr(pool, "dtype", "opaque")).removeprefix("torch."),
+        layout=f"sglang-{interface}/{getattr(pool, 'layout', 'opaque')}",
         block_tokens=int(getattr(pool, "logical_page_size", pool.page_size)),
         block_bytes=block_bytes,
         layers=range(start, start + layers),
         heads=range(first_head, first_head + heads),
         salt=settings.salt,
-        extras={**settings.extras, **_extras(pool, config, pool_name)},
+        extras={**settings.extras, **_extras(pool, config, pool_name, alike)},
     )
 
 
-def _extras(pool: Any, config: Any, pool_name: str) -> dict[str, str]:
+def _extras(pool: Any, config: Any, pool_name: str, alike: bool) -> dict[str, str]:
     parts = {
         "engine": "sglang",
         "pool": pool_name,
@@ -63,7 +67,7 @@ def _extras(pool: Any, config: Any, pool_name: str) -> dict[str, str]:
         "dcp": f"{getattr(config, 'dcp_rank', 0)}/{getattr(config, 'dcp_size', 1)}",
         "page_tokens": str(pool.page_size),
     }
-    if not config.is_mla_model:
+    if not alike:
         parts["tp"] = f"{config.tp_rank}/{config.tp_size}"
         # Heads are laid out for a common multiple of several sizes only where this says so.
         parts["tp_lcm"] = str(getattr(config, "tp_lcm_size", None) or 0)
