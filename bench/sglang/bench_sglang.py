@@ -29,6 +29,7 @@ import torch  # noqa: E402
 from pairs import Goal, Pair, Row  # noqa: E402
 from report import machine, table  # noqa: E402
 from sglang.srt.managers.cache_controller import PrefetchOperation  # noqa: E402
+
 from sglang_pools import controller, dynamic, indices, mha_pool, page_bytes, page_keys  # noqa: E402
 
 PAGE = 16

@@ -13,11 +13,15 @@ import reprise
 
 pytest.importorskip("sglang")
 
-import torch  # noqa: E402
-from sglang.srt.mem_cache.hicache_storage import HiCacheStorageFailureInjector  # noqa: E402
-from sglang.srt.mem_cache.storage import StorageBackendFactory  # noqa: E402
-from sglang.srt.mem_cache.utils import get_hash_str  # noqa: E402
-from sglang_pools import (  # noqa: E402
+import torch
+from sglang.srt.mem_cache.hicache_storage import HiCacheStorageFailureInjector
+from sglang.srt.mem_cache.storage import StorageBackendFactory
+from sglang.srt.mem_cache.utils import get_hash_str
+
+from reprise.sglang import RepriseHiCache
+from reprise.sglang.settings import SettingsError, read_settings
+
+from sglang_pools import (
     MHA_LAYOUTS,
     MLA_LAYOUTS,
     PAGE,
@@ -33,9 +37,6 @@ from sglang_pools import (  # noqa: E402
     prefetch,
     storage_config,
 )
-
-from reprise.sglang import RepriseHiCache  # noqa: E402
-from reprise.sglang.settings import SettingsError, read_settings  # noqa: E402
 
 SMALL = {"l1_capacity": "32MiB", "l1_populate": False}
 POOLS = [pytest.param(make, layout, id=f"{name}-{layout}")

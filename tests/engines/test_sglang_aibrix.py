@@ -6,11 +6,13 @@ import pytest
 
 pytest.importorskip("sglang")
 
-import aibrix_kvcache  # noqa: E402
-import torch  # noqa: E402
-from sglang.srt.mem_cache.storage import StorageBackendFactory  # noqa: E402
-from sglang.srt.mem_cache.utils import get_hash_str  # noqa: E402
-from sglang_pools import (  # noqa: E402
+import torch
+from sglang.srt.mem_cache.storage import StorageBackendFactory
+from sglang.srt.mem_cache.utils import get_hash_str
+
+import aibrix_kvcache
+
+from sglang_pools import (
     MHA_LAYOUTS,
     PAGE,
     back_up,
