@@ -532,3 +532,51 @@ class Cache:
         """
         Waits until everything accepted so far is written to L2 or dropped; False at the deadline.
         """
+
+class KvPieces:
+    """
+    Where the bytes of an engine's KV blocks lie in its tensors. Copies blocks out of them and into them, with the GIL released; keeps the tensors alive. Any thread may call anything, but two must not write the same block.
+    """
+
+    @staticmethod
+    def from_tensors(tensors: Sequence[object], block_dims: int | Sequence[int] = 0, *, memory_order: bool = False) -> KvPieces:
+        """
+        Of torch tensors of the CPU or buffers (numpy), with any strides. block_dims: which dimension of each counts blocks. A block is the tensors' parts one after the other, each in the order of its indices, or, with memory_order, as it lies in memory: faster where dimensions are permuted. InvalidError for tensors that cannot be taken, with the reason.
+        """
+
+    @property
+    def block_bytes(self) -> int:
+        """Of one block, over all tensors."""
+
+    @property
+    def num_blocks(self) -> int: ...
+
+    @property
+    def num_pieces(self) -> int:
+        """How many contiguous pieces make a block: the fewer, the faster."""
+
+    @property
+    def signature(self) -> str:
+        """
+        The order of the bytes in a block, as text: for an extra of the namespace. It does not say what the tensors mean.
+        """
+
+    def gather(self, block_ids: Sequence[int] | Buffer, out: Buffer | Sequence[Buffer], *, threads: int = 1) -> int:
+        """
+        Copies the tensors' block block_ids[i] into out[i]: writable buffers of block_bytes each, or one buffer of whole blocks. Returns how many. ValueError, before anything is copied, for an id that there is not. At most `threads` threads copy, fewer where little is to be copied.
+        """
+
+    def scatter(self, block_ids: Sequence[int] | Buffer, blocks: Buffer | Sequence[Buffer], *, threads: int = 1) -> int:
+        """
+        Copies blocks[i] into the tensors' block block_ids[i]; otherwise as gather.
+        """
+
+    def gather_into(self, reservation: Reservation, first: int, block_ids: Sequence[int] | Buffer, *, threads: int = 1) -> int:
+        """
+        Gathers into blocks [first, first + len(block_ids)) of a reservation, passing over those that it does not want (None). Returns how many were filled. BufferError when it has ended.
+        """
+
+    def scatter_from(self, lease: Lease, first: int, block_ids: Sequence[int] | Buffer, *, threads: int = 1) -> bool:
+        """
+        Scatters blocks [first, first + len(block_ids)) of a lease. False when the lease ran out before or meanwhile: what these blocks of the tensors hold then may be wrong. BufferError when it was released.
+        """

@@ -14,27 +14,34 @@ namespace {
 
 constexpr double kLongest = 1e9;  // Seconds, some 31 years: beyond it nanoseconds would overflow.
 
-[[noreturn]] void raise_bad_token(std::size_t index, const std::string& value) {
+// How errors call what is read.
+struct Ids {
+  std::string argument;
+  std::string each;
+};
+
+[[noreturn]] void raise_bad_id(const Ids& ids, std::size_t index, const std::string& value) {
   throw nb::value_error(
-      ("tokens[" + std::to_string(index) + "] is " + value + "; token ids are 0 to 4294967295").c_str());
+      (ids.argument + "[" + std::to_string(index) + "] is " + value + "; " + ids.each + " ids are 0 to 4294967295")
+          .c_str());
 }
 
 template <typename T>
-std::vector<std::uint32_t> narrowed(const std::byte* data, std::size_t count) {
+std::vector<std::uint32_t> narrowed(const Ids& ids, const std::byte* data, std::size_t count) {
   std::vector<std::uint32_t> out(count);
   for (std::size_t i = 0; i < count; ++i) {
     T value;
     std::memcpy(&value, data + i * sizeof(T), sizeof(T));
-    if (!std::in_range<std::uint32_t>(value)) raise_bad_token(i, std::to_string(value));
+    if (!std::in_range<std::uint32_t>(value)) raise_bad_id(ids, i, std::to_string(value));
     out[i] = static_cast<std::uint32_t>(value);
   }
   return out;
 }
 
 // The struct-module letter of a buffer's elements, or of a tensor's dtype; 0 for what is not an integer.
-char letter_of(nb::handle tokens) {
-  if (PyObject_CheckBuffer(tokens.ptr()) != 0) {
-    const nb::object view = nb::steal(PyMemoryView_FromObject(tokens.ptr()));
+char letter_of(nb::handle ids) {
+  if (PyObject_CheckBuffer(ids.ptr()) != 0) {
+    const nb::object view = nb::steal(PyMemoryView_FromObject(ids.ptr()));
     if (!view.is_valid()) throw nb::python_error();
     const std::string format = nb::str(view.attr("format")).c_str();
     const std::size_t at = format.find_first_not_of("@=<");
@@ -42,24 +49,48 @@ char letter_of(nb::handle tokens) {
     return std::string_view("iIlLqQ").find(format[at]) == std::string_view::npos ? '\0' : format[at];
   }
   nb::ndarray<> tensor;
-  if (!nb::try_cast(tokens, tensor)) return 0;
+  if (!nb::try_cast(ids, tensor)) return 0;
   const auto code = tensor.dtype().code;
   if (code == static_cast<std::uint8_t>(nb::dlpack::dtype_code::Int)) return 'q';
   return code == static_cast<std::uint8_t>(nb::dlpack::dtype_code::UInt) ? 'Q' : '\0';
 }
 
-std::vector<std::uint32_t> tokens_of_buffer(nb::handle tokens) {
-  const char letter = letter_of(tokens);
-  const HeldBuffer held(tokens, false, "tokens");
+std::vector<std::uint32_t> ids_of_buffer(const Ids& ids, nb::handle object) {
+  const char letter = letter_of(object);
+  const HeldBuffer held(object, false, ids.argument);
   const bool is_signed = letter == 'i' || letter == 'l' || letter == 'q';
   if (letter == 0 || (held.item_bytes() != 4 && held.item_bytes() != 8)) {
-    throw nb::value_error("tokens: a buffer must hold 32- or 64-bit integers in the machine's order");
+    throw nb::value_error(
+        (ids.argument + ": a buffer must hold 32- or 64-bit integers in the machine's order").c_str());
   }
   const std::size_t count = held.size() / held.item_bytes();
+  const std::byte* data = held.data();
   if (held.item_bytes() == 4) {
-    return is_signed ? narrowed<std::int32_t>(held.data(), count) : narrowed<std::uint32_t>(held.data(), count);
+    return is_signed ? narrowed<std::int32_t>(ids, data, count) : narrowed<std::uint32_t>(ids, data, count);
   }
-  return is_signed ? narrowed<std::int64_t>(held.data(), count) : narrowed<std::uint64_t>(held.data(), count);
+  return is_signed ? narrowed<std::int64_t>(ids, data, count) : narrowed<std::uint64_t>(ids, data, count);
+}
+
+std::vector<std::uint32_t> ids_of(const Ids& ids, nb::handle object) {
+  if (has_bytes(object)) return ids_of_buffer(ids, object);
+  if (PySequence_Check(object.ptr()) == 0) {
+    throw nb::type_error(
+        (ids.argument + ": expected a sequence of ints or a buffer of 32- or 64-bit integers").c_str());
+  }
+  std::vector<std::uint32_t> out;
+  const Py_ssize_t count = PySequence_Size(object.ptr());
+  if (count > 0) out.reserve(static_cast<std::size_t>(count));
+  for (nb::handle item : nb::borrow<nb::object>(object)) {
+    const long long value = PyLong_AsLongLong(item.ptr());
+    if (value == -1 && PyErr_Occurred() != nullptr) {
+      if (PyErr_ExceptionMatches(PyExc_OverflowError) == 0) throw nb::python_error();
+      PyErr_Clear();
+      raise_bad_id(ids, out.size(), nb::str(item).c_str());
+    }
+    if (!std::in_range<std::uint32_t>(value)) raise_bad_id(ids, out.size(), std::to_string(value));
+    out.push_back(static_cast<std::uint32_t>(value));
+  }
+  return out;
 }
 
 }  // namespace
@@ -72,24 +103,11 @@ Deadline deadline_of(std::optional<double> seconds) {
 }
 
 std::vector<std::uint32_t> tokens_of(nb::handle tokens) {
-  if (has_bytes(tokens)) return tokens_of_buffer(tokens);
-  if (PySequence_Check(tokens.ptr()) == 0) {
-    throw nb::type_error("tokens: expected a sequence of ints or a buffer of 32- or 64-bit integers");
-  }
-  std::vector<std::uint32_t> out;
-  const Py_ssize_t count = PySequence_Size(tokens.ptr());
-  if (count > 0) out.reserve(static_cast<std::size_t>(count));
-  for (nb::handle item : nb::borrow<nb::object>(tokens)) {
-    const long long value = PyLong_AsLongLong(item.ptr());
-    if (value == -1 && PyErr_Occurred() != nullptr) {
-      if (PyErr_ExceptionMatches(PyExc_OverflowError) == 0) throw nb::python_error();
-      PyErr_Clear();
-      raise_bad_token(out.size(), nb::str(item).c_str());
-    }
-    if (!std::in_range<std::uint32_t>(value)) raise_bad_token(out.size(), std::to_string(value));
-    out.push_back(static_cast<std::uint32_t>(value));
-  }
-  return out;
+  return ids_of({"tokens", "token"}, tokens);
+}
+
+std::vector<std::uint32_t> block_ids_of(nb::handle ids, const char* name) {
+  return ids_of({name, "block"}, ids);
 }
 
 }  // namespace reprise::python

@@ -20,6 +20,9 @@ namespace reprise::python {
 /// Throws ValueError, with the position, for one that is not in [0, 2^32).
 [[nodiscard]] std::vector<std::uint32_t> tokens_of(nanobind::handle tokens);
 
+/// Block numbers of an engine, in the same forms; `name` is the argument's.
+[[nodiscard]] std::vector<std::uint32_t> block_ids_of(nanobind::handle ids, const char* name);
+
 /// What `call` returns; the GIL is released while it runs, so it touches no Python object.
 template <typename Call>
 auto without_gil(Call&& call) {

@@ -5,6 +5,7 @@
 #include "chains.h"
 #include "errors.h"
 #include "keys.h"
+#include "layout.h"
 #include "leases.h"
 #include "namespaces.h"
 #include "stats.h"
@@ -24,4 +25,5 @@ NB_MODULE(_native, m) {
   reprise::python::bind_views(m);
   reprise::python::bind_leases(m);
   reprise::python::bind_cache(m);
+  reprise::python::bind_layout(m);
 }
