@@ -14,7 +14,12 @@ import reprise
 pytest.importorskip("sglang")
 
 import torch
-from sglang.srt.mem_cache.hicache_storage import HiCacheStorageFailureInjector
+from sglang.srt.mem_cache.hicache_storage import (
+    HiCacheStorageFailureInjector,
+    PoolHitPolicy,
+    PoolName,
+    PoolTransfer,
+)
 from sglang.srt.mem_cache.storage import StorageBackendFactory
 from sglang.srt.mem_cache.utils import get_hash_str
 
@@ -153,9 +158,9 @@ def test_keys_are_those_of_tokens():
     assert [bytes.fromhex(key)[:16] for key in get_hash_str(tokens, None, page_size=PAGE)] == ours
 
 
-@pytest.mark.parametrize("layout", MHA_LAYOUTS)
-def test_pointers_and_tensors_are_the_same_pages(open_backend, daemon, layout):
-    pool, keys = mha_pool(layout), page_keys(3)
+@pytest.mark.parametrize(("make", "layout"), POOLS)
+def test_pointers_and_tensors_are_the_same_pages(open_backend, daemon, make, layout):
+    pool, keys = make(layout), page_keys(3)
     in_place = open_backend(pool, cache_url=daemon.url)
     tensors = open_backend(pool, cache_url=daemon.url, interface_v1=0)
     assert in_place.batch_set_v1(keys, indices(0, 1, 2)) == [True] * 3
@@ -203,6 +208,32 @@ def test_what_found_no_room_is_not_said_to_be_stored(open_backend):
     assert 1 <= sum(stored) <= 4
 
 
+@pytest.mark.parametrize(("make", "layout"), POOLS)
+def test_pools_that_only_have_pointers(open_backend, daemon, make, layout):
+    """Of other classes than those that are known to leave their pages where they are."""
+    pool, keys = make(layout), page_keys(5)
+    pool.__class__ = type("MovingPool", (type(pool),), {})
+    for where in ({}, {"cache_url": daemon.url}):
+        backend = open_backend(pool, **where)
+        assert backend.batch_set_v1(keys, indices(4, 2, 0, 1, 3)) == [True] * 5
+        assert backend.batch_get_v1(keys, indices(*range(10, 15))) == [True] * 5
+        assert same(pages_of(pool, indices(*range(10, 15))), pages_of(pool, indices(4, 2, 0, 1, 3)))
+
+
+def test_slots_that_are_no_pages_are_refused(open_backend):
+    pool, keys = mha_pool("page_first"), page_keys(1)
+    assert open_backend(pool).batch_set_v1(keys, indices(0) + 1) == [False]
+    assert open_backend(pool).batch_set_v1(keys, indices(100_000)) == [False]
+
+
+def test_a_pool_of_a_layout_that_offers_nothing_is_named(open_backend, caplog):
+    pool = mha_pool("page_first")
+    pool.layout = "sideways"
+    backend = open_backend(pool)
+    assert "sideways" in caplog.text
+    assert backend.batch_set_v1(page_keys(1), indices(0)) == [False]
+
+
 def test_ranks_models_and_salts_do_not_meet(open_backend, daemon):
     pool, keys = mha_pool("page_first"), page_keys(1)
     first = open_backend(pool, cache_url=daemon.url, rank=0, ranks=2)
@@ -248,6 +279,54 @@ def test_many_threads(open_backend):
     assert wrong == []
 
 
+# --- several pools ---
+
+
+def several(backend, pages, policy=PoolHitPolicy.ALL_PAGES, keys=None):
+    at = indices(*pages)
+    return PoolTransfer(name=PoolName.INDEXER, host_indices=at, keys=keys or page_keys(len(pages)), hit_policy=policy)
+
+
+@pytest.fixture
+def two_pools(open_backend):
+    backend = open_backend(mha_pool("page_first"))
+    side = mla_pool("layer_first")
+    backend.register_mem_host_pool_v2(side, PoolName.INDEXER)
+    return backend, side
+
+
+def test_pages_of_another_pool(two_pools):
+    backend, side = two_pools
+    assert backend.batch_set_v2([several(backend, [0, 1, 2])]) == {PoolName.INDEXER: [True] * 3}
+    read = several(backend, [5, 6, 7, 8])
+    assert backend.batch_get_v2([read]) == {PoolName.INDEXER: [True, True, True, False]}
+    assert same(pages_of(side, indices(5, 6, 7)), pages_of(side, indices(0, 1, 2)))
+
+
+def test_what_one_of_the_pools_lacks_cannot_be_used(two_pools):
+    backend, _ = two_pools
+    keys = page_keys(6)
+    backend.batch_set_v1(keys[:5], indices(*range(5)))
+    backend.batch_set_v2([several(backend, [0, 1], keys=keys[:2]), several(backend, [3, 4], keys=keys[3:5])])
+
+    alone = backend.batch_exists_v2(keys, None)
+    every = backend.batch_exists_v2(keys, [several(backend, [0])])
+    trailing = backend.batch_exists_v2(keys, [several(backend, [0], PoolHitPolicy.TRAILING_PAGES, keys[:1])])
+
+    assert (alone.kv_hit_pages, alone.extra_pool_hit_pages) == (5, {PoolName.KV: 5})
+    assert (every.kv_hit_pages, every.restorable_prefix_pages) == (2, [1, 2])
+    assert (trailing.kv_hit_pages, trailing.restorable_prefix_pages) == (5, [1, 2, 4, 5])
+
+
+def test_a_pool_nobody_registered(two_pools):
+    backend, _ = two_pools
+    unknown = PoolTransfer(name=PoolName.MAMBA, host_indices=indices(0), keys=page_keys(1))
+    assert backend.batch_set_v2([unknown, several(backend, [0])]) == \
+        {PoolName.MAMBA: [False], PoolName.INDEXER: [True]}
+    backend.batch_set_v1(page_keys(1), indices(0))
+    assert backend.batch_exists_v2(page_keys(1), [unknown]).kv_hit_pages == 0
+
+
 # --- what goes wrong ---
 
 
@@ -279,8 +358,6 @@ def test_a_cache_that_raises_is_a_cache_without_hits(open_backend, monkeypatch, 
     backend = open_backend(pool)
 
     class Broken:
-        writable_memory = None
-
         def __getattr__(self, name):
             raise RuntimeError(f"no {name} today")
 
@@ -378,27 +455,27 @@ SECOND_PROCESS = """
     sys.path.insert(0, sys.argv[1])
     from sglang_pools import *
     from reprise.sglang import RepriseHiCache
-    writes, layout, url = sys.argv[2] == "write", sys.argv[3], sys.argv[4]
-    pool = mha_pool(layout)
-    backend = RepriseHiCache(storage_config({"cache_url": url}, layout=layout), {})
-    backend.register_mem_pool_host(pool)
-    if writes:
-        assert backend.batch_set_v1(page_keys(128), indices(*range(128))) == [True] * 128
-    else:
-        want = [page_bytes(pool, at * PAGE) for at in range(128)]
-        filled(pool, seed=9)
-        assert backend.batch_exists(page_keys(140)) == 128
-        assert backend.batch_get_v1(page_keys(140), indices(*range(140))) == [True] * 128 + [False] * 12
-        assert all(torch.equal(page_bytes(pool, at * PAGE), want[at]) for at in range(128))
-    backend.close()
+    role, url = sys.argv[2:]
+    for layout in "layer_first", "page_first":
+        pool = mha_pool(layout)
+        backend = RepriseHiCache(storage_config({"cache_url": url}, layout=layout), {})
+        backend.register_mem_pool_host(pool)
+        if role == "write":
+            assert backend.batch_set_v1(page_keys(128), indices(*range(128))) == [True] * 128
+        else:
+            want = [page_bytes(pool, at * PAGE) for at in range(128)]
+            filled(pool, seed=9)
+            assert backend.batch_exists(page_keys(140)) == 128
+            assert backend.batch_get_v1(page_keys(140), indices(*range(140))) == [True] * 128 + [False] * 12
+            assert all(torch.equal(page_bytes(pool, at * PAGE), want[at]) for at in range(128))
+        backend.close()
 """
 
 
-@pytest.mark.parametrize("layout", ["layer_first", "page_first"])
-def test_two_processes_share_a_daemon(daemon, layout):
+def test_two_processes_share_a_daemon(daemon):
     for role in ("write", "read"):
         done = subprocess.run([sys.executable, "-c", textwrap.dedent(SECOND_PROCESS), str(Path(__file__).parent), role,
-                               layout, daemon.url], capture_output=True, text=True, timeout=300, check=False)
+                               daemon.url], capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -1,6 +1,7 @@
 """The class SGLang makes: its calls, handed to a PageStore for each host pool."""
 
 import functools
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,13 +13,14 @@ from sglang.srt.mem_cache.hicache_storage import HiCacheStorage, HiCacheStorageC
 
 import reprise
 
-from .copying import Pieces
 from .home import Home
+from .host_pool import HostPool
 from .identity import namespace_of
-from .page_order import flat_order, page_tokens
 from .pages import PageStore
 from .report import Report
 from .settings import read_settings
+
+LOG = logging.getLogger("reprise.sglang")
 
 KV = "kv"
 
@@ -58,9 +60,9 @@ class RepriseHiCache(HiCacheStorage):
         self._settings = read_settings(storage_config.extra_config)
         self._report = Report(f"{storage_config.model_name} rank {storage_config.tp_rank}")
         self._mutex = threading.Lock()
-        self._pools: dict[str, Any] = {}
-        self._orders: dict[str, list[int] | None] = {}
+        self._pools: dict[str, HostPool] = {}
         self._stores: dict[tuple[str, str, int], PageStore] = {}
+        self._in_place = bool((storage_config.extra_config or {}).get("interface_v1", 0))
         self._home = Home(self._settings)
 
     # --- pools ---
@@ -75,9 +77,15 @@ class RepriseHiCache(HiCacheStorage):
         self._register(str(host_pool_name), host_pool)
 
     def _register(self, name: str, pool: Any) -> None:
-        order = flat_order(pool)
+        known = HostPool(pool, self._settings.threads)
+        if self._in_place and not known.is_logical:
+            try:
+                known.page_bytes()
+            except Exception as error:  # Pools say in ways of their own what they do not offer.
+                LOG.error("pages of the pool '%s' (%s, layout %s) cannot be kept: %s", name, type(pool).__name__,
+                          getattr(pool, "layout", "none"), error)
         with self._mutex:
-            self._pools[name], self._orders[name] = pool, order
+            self._pools[name] = known
             for key in [key for key in self._stores if key[0] == name]:
                 del self._stores[key]
 
@@ -90,58 +98,44 @@ class RepriseHiCache(HiCacheStorage):
         with self._mutex:
             store = self._stores.get(key)
             if store is None:
-                ns = namespace_of(self._pools[name], self._config, self._settings, block_bytes=page_bytes,
+                ns = namespace_of(self._pools[name].pool, self._config, self._settings, block_bytes=page_bytes,
                                   interface=interface, pool_name=name)
                 store = self._stores[key] = PageStore(cache, ns, self._settings)
             return store
 
-    def _page_bytes(self, name: str) -> int:
-        """Bytes of a page, as the pool's pointers have it."""
+    def _own(self, name: str, page_bytes: int | None = None) -> PageStore | None:
+        """The same, in the order of bytes of the calls that move pages in place."""
         pool = self._pools[name]
-        return self._pieces(name, 1, torch.zeros(page_tokens(pool), dtype=torch.int64)).page_bytes
-
-    def _pieces(self, name: str, pages: int, host_indices: Any) -> Pieces:
-        pool = self._pools[name]
-        if len(host_indices) != pages * page_tokens(pool):
-            raise ValueError(f"{len(host_indices)} indices are no {pages} pages of {page_tokens(pool)} tokens")
-        pointers, sizes = pool.get_page_buffer_meta(host_indices)
-        return Pieces(pages, pointers, sizes, self._orders[name])
-
-    def _interface(self, name: str) -> str:
-        return "pieces" if self._orders[name] is None else "flat"
+        return self._store(name, pool.interface, pool.page_bytes() if page_bytes is None else page_bytes)
 
     # --- pages in place ---
 
     @_answers(_no_pages)
     def batch_get_v1(self, keys: list[str], host_indices: torch.Tensor, extra_info: Any = None) -> list[bool]:
-        return [True] * len(keys) if self._is_logical() else self._load(KV, keys, host_indices)
+        return [True] * len(keys) if self._pools[KV].is_logical else self._load(KV, keys, host_indices)
 
     @_answers(_no_pages)
     def batch_set_v1(self, keys: list[str], host_indices: torch.Tensor, extra_info: Any = None) -> list[bool]:
-        return [True] * len(keys) if self._is_logical() else self._save(KV, keys, host_indices)
-
-    def _is_logical(self) -> bool:
-        """Some pools hold no bytes: they stand for others, whose pages are moved by the calls of version 2."""
-        return getattr(self._pools[KV], "kv_buffer", None) is None
+        return [True] * len(keys) if self._pools[KV].is_logical else self._save(KV, keys, host_indices)
 
     def _load(self, name: str, keys: Sequence[str], host_indices: Any) -> list[bool]:
         if not keys:
             return []
         began = time.monotonic()
-        pieces = self._pieces(name, len(keys), host_indices)
-        store = self._store(name, self._interface(name), pieces.page_bytes)
-        count = store.load(keys, pieces) if store is not None else 0
-        self._report.moved("loaded", len(keys), count, pieces.page_bytes, time.monotonic() - began)
+        pages = self._pools[name].pages(len(keys), host_indices)
+        store = self._own(name, pages.page_bytes)
+        count = store.load(keys, pages) if store is not None else 0
+        self._report.moved("loaded", len(keys), count, pages.page_bytes, time.monotonic() - began)
         return [True] * count + [False] * (len(keys) - count)
 
     def _save(self, name: str, keys: Sequence[str], host_indices: Any) -> list[bool]:
         if not keys:
             return []
         began = time.monotonic()
-        pieces = self._pieces(name, len(keys), host_indices)
-        store = self._store(name, self._interface(name), pieces.page_bytes)
-        done = store.save(keys, pieces) if store is not None else [False] * len(keys)
-        self._report.moved("stored", len(keys), sum(done), pieces.page_bytes, time.monotonic() - began)
+        pages = self._pools[name].pages(len(keys), host_indices)
+        store = self._own(name, pages.page_bytes)
+        done = store.save(keys, pages) if store is not None else [False] * len(keys)
+        self._report.moved("stored", len(keys), sum(done), pages.page_bytes, time.monotonic() - began)
         return done
 
     # --- pages as tensors ---
@@ -203,17 +197,16 @@ class RepriseHiCache(HiCacheStorage):
 
     def _queried(self) -> PageStore | None:
         """Where the pages of the interface lie that SGLang was told to use."""
-        if bool((self._config.extra_config or {}).get("interface_v1", 0)):
-            return self._store(KV, self._interface(KV), self._page_bytes(KV))
-        pool = self._pools[KV]
-        return self._store(KV, "flat", int(pool.get_size_per_token()) * int(pool.page_size))
+        if self._in_place:
+            return self._own(KV)
+        return self._store(KV, "flat", self._pools[KV].flat_bytes())
 
     # --- several pools ---
 
     @_answers(lambda *_, **__: PoolTransferResult.empty())
     def batch_exists_v2(self, keys: list[str], pool_transfers: Any = None, extra_info: Any = None) -> Any:
         """The longest run of pages that every pool can serve, by its own policy."""
-        pages = len(keys) if self._is_logical() else self.batch_exists(keys)
+        pages = len(keys) if self._pools[KV].is_logical else self.batch_exists(keys)
         hits: dict[Any, int] = {KV: pages} if pages else {}
         usable = set(range(1, pages + 1))
         for transfer in pool_transfers or []:
@@ -228,7 +221,7 @@ class RepriseHiCache(HiCacheStorage):
     def _serves(self, transfer: Any, keys: Sequence[str]) -> AbstractSet[int]:
         """The lengths of runs that one more pool can serve."""
         name = str(transfer.name)
-        store = self._store(name, self._interface(name), self._page_bytes(name))
+        store = self._own(name)
         if store is None:
             return set()
         if transfer.hit_policy == PoolHitPolicy.ALL_PAGES:

@@ -1,8 +1,8 @@
-"""Copies the pieces of pages between an engine's host pool and blocks, by address."""
+"""Copies pages between an engine's host pool and blocks of a cache."""
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,63 +11,81 @@ import reprise
 Addresses = np.ndarray[Any, np.dtype[np.int64]]
 
 
-class Pieces:
-    """Where the pieces of some pages lie: `address` and `size` have one row a page, one column a piece.
+class Pages(Protocol):
+    """Some pages of a host pool, in the order of the keys they belong to."""
 
-    `pointers` are those of page 0, then those of page 1, and so on; `order`, where given, says for each column which of
-    a page's pointers it is.
-    """
+    @property
+    def page_bytes(self) -> int: ...
 
-    def __init__(self, pages: int, pointers: Sequence[int], sizes: Sequence[int],
-                 order: Sequence[int] | None = None) -> None:
-        if pages == 0 or len(pointers) % pages or len(pointers) != len(sizes):
-            raise ValueError(f"{len(pointers)} pointers with {len(sizes)} sizes are no {pages} pages")
-        self.address: Addresses = np.asarray(pointers, dtype=np.int64).reshape(pages, -1)
-        self.size: Addresses = np.asarray(sizes, dtype=np.int64).reshape(pages, -1)
-        if order is not None:
-            self.address, self.size = self.address[:, order], self.size[:, order]
-        if (self.size != self.size[0]).any() or (self.size <= 0).any():
-            raise ValueError("pages of different shapes")
-        self.page_bytes = int(self.size[0].sum())
+    def __len__(self) -> int: ...
+
+    def gather_into(self, room: reprise.Reservation) -> None:
+        """Fills each block of the reservation that is wanted with the page of its number."""
+
+    def scatter_from(self, lease: reprise.Lease, count: int) -> bool:
+        """Fills the first `count` pages; False if they may hold anything, because the lease ran out meanwhile."""
+
+
+class MappedPages:
+    """Pages of a pool that is one tensor: numbers of blocks in `pieces`. One call copies them, the GIL released."""
+
+    def __init__(self, pieces: reprise.KvPieces, numbers: Sequence[int], threads: int) -> None:
+        self._pieces, self._numbers, self._threads = pieces, numbers, threads
+
+    @property
+    def page_bytes(self) -> int:
+        return self._pieces.block_bytes
 
     def __len__(self) -> int:
-        return len(self.address)
+        return len(self._numbers)
 
-    def gather(self, page: int, block: int) -> None:
-        """Copies the pieces of `page` to the address `block`, one after the other."""
-        for address, size in zip(self.address[page].tolist(), self.size[page].tolist(), strict=True):
-            ctypes.memmove(block, address, size)
-            block += size
+    def gather_into(self, room: reprise.Reservation) -> None:
+        self._pieces.gather_into(room, 0, self._numbers, threads=self._threads)
 
-    def scatter(self, page: int, block: int) -> None:
-        """Copies the bytes at the address `block` to the pieces of `page`."""
-        for address, size in zip(self.address[page].tolist(), self.size[page].tolist(), strict=True):
-            ctypes.memmove(address, block, size)
-            block += size
+    def scatter_from(self, lease: reprise.Lease, count: int) -> bool:
+        return self._pieces.scatter_from(lease, 0, self._numbers[:count], threads=self._threads)
 
 
-class Window:
-    """Addresses of leased and reserved blocks: in the one range of an embedded cache, or one by one."""
+class AddressedPages:
+    """Pages of which only the addresses of the pieces are known: `pointers` and `sizes` of page 0, of page 1, and so on.
+    A page is its pieces one after the other. They are copied piece by piece."""
 
-    def __init__(self, cache: reprise.Cache) -> None:
-        memory = cache.writable_memory
-        self._memory = None if memory is None else ctypes.c_char.from_buffer(memory)
-        self._base = 0 if self._memory is None else ctypes.addressof(self._memory)
+    def __init__(self, pages: int, pointers: Sequence[int], sizes: Sequence[int]) -> None:
+        if pages == 0 or len(pointers) % pages or len(pointers) != len(sizes):
+            raise ValueError(f"{len(pointers)} pointers with {len(sizes)} sizes are no {pages} pages")
+        self._address: Addresses = np.asarray(pointers, dtype=np.int64).reshape(pages, -1)
+        size: Addresses = np.asarray(sizes, dtype=np.int64).reshape(pages, -1)
+        if (size != size[0]).any() or (size <= 0).any():
+            raise ValueError("pages of different shapes")
+        self._size: list[int] = size[0].tolist()
 
-    def blocks(self, source: reprise.Lease | reprise.Reservation, count: int) -> tuple[list[int], list[Any]]:
-        """Addresses of the first `count` blocks, 0 for one there is none of; and what keeps them there meanwhile: let
-        go of it before the lease or reservation ends."""
-        offsets = list(source.offsets) if self._memory is not None else [-2] * count
-        addresses, kept = [], []
-        for index, offset in enumerate(offsets[:count]):
-            if offset >= 0:
-                addresses.append(self._base + offset)
-                continue
-            view = None if offset == -1 else source[index]
+    @property
+    def page_bytes(self) -> int:
+        return sum(self._size)
+
+    def __len__(self) -> int:
+        return len(self._address)
+
+    def gather_into(self, room: reprise.Reservation) -> None:
+        for page in range(len(self)):
+            view = room[page]
             if view is None:
-                addresses.append(0)
                 continue
-            array = np.frombuffer(view, dtype=np.uint8)
-            kept.append(array)
-            addresses.append(array.__array_interface__["data"][0])
-        return addresses, kept
+            block = _address_of(view)
+            for address, size in zip(self._address[page].tolist(), self._size, strict=True):
+                ctypes.memmove(block, address, size)
+                block += size
+            view.release()
+
+    def scatter_from(self, lease: reprise.Lease, count: int) -> bool:
+        for page in range(count):
+            with lease[page] as view:
+                block = _address_of(view)
+                for address, size in zip(self._address[page].tolist(), self._size, strict=True):
+                    ctypes.memmove(address, block, size)
+                    block += size
+        return lease.valid
+
+
+def _address_of(view: memoryview) -> int:
+    return int(np.frombuffer(view, dtype=np.uint8).__array_interface__["data"][0])

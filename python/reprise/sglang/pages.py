@@ -5,7 +5,7 @@ from typing import Any
 
 import reprise
 
-from .copying import Pieces, Window
+from .copying import Pages
 from .identity import packed_keys
 from .settings import Settings
 
@@ -17,7 +17,6 @@ class PageStore:
         self.ns = ns
         self._cache = cache
         self._settings = settings
-        self._window = Window(cache)
 
     def leading(self, keys: Sequence[str]) -> int:
         """How many of the first pages are there without a gap."""
@@ -33,30 +32,19 @@ class PageStore:
                 found.append(False)
         return found
 
-    def load(self, keys: Sequence[str], pieces: Pieces) -> int:
+    def load(self, keys: Sequence[str], pages: Pages) -> int:
         """Fills the first pages that are there; returns how many. What lies behind a missing one is left alone, and a
         page that is not counted may hold anything."""
-        self._check(pieces)
+        self._check(pages)
         with self._cache.acquire(self._chain(keys), timeout=self._settings.load_timeout) as lease:
             count = min(len(lease), len(keys))
-            if count == 0:
-                return 0
-            with lease.hold():
-                blocks, kept = self._window.blocks(lease, count)
-                for page, block in enumerate(blocks):
-                    pieces.scatter(page, block)
-                del kept
-            return count if lease.valid else 0
+            return count if count and pages.scatter_from(lease, count) else 0
 
-    def save(self, keys: Sequence[str], pieces: Pieces) -> list[bool]:
+    def save(self, keys: Sequence[str], pages: Pages) -> list[bool]:
         """Stores pages; says of each whether it is in the cache now."""
-        self._check(pieces)
+        self._check(pages)
         with self._cache.reserve(self._chain(keys), timeout=self._settings.store_timeout) as room:
-            blocks, kept = self._window.blocks(room, len(keys))
-            for page, block in enumerate(blocks):
-                if block:
-                    pieces.gather(page, block)
-            del kept
+            pages.gather_into(room)
             if room.commit() == len(keys):
                 return [True] * len(keys)
         return self.present(keys)
@@ -73,8 +61,8 @@ class PageStore:
     def _chain(self, keys: Sequence[str]) -> reprise.Chain:
         return reprise.Chain(self.ns, packed_keys(keys))
 
-    def _check(self, pieces: Pieces) -> None:
-        if pieces.page_bytes != self.ns.block_bytes:
-            raise ValueError(f"a page of {pieces.page_bytes} bytes where {self.ns.block_bytes} are kept")
+    def _check(self, pages: Pages) -> None:
+        if pages.page_bytes != self.ns.block_bytes:
+            raise ValueError(f"a page of {pages.page_bytes} bytes where {self.ns.block_bytes} are kept")
 
 

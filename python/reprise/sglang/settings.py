@@ -25,7 +25,7 @@ CACHE_OPTIONS = frozenset({
 
 OWN_KEYS = frozenset({
     "cache_url", "model", "revision", "salt", "extras", "strict", "lookup_timeout", "load_timeout", "store_timeout",
-    "retry_after",
+    "retry_after", "threads",
 })
 
 # From the environment too: a daemon's address is REPRISE_CACHE there, as for the command line.
@@ -38,7 +38,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Durations are in seconds."""
+    """Durations are in seconds. `threads` copy the pages of one call at most, the calling one included."""
 
     cache_url: str = "embedded:"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -51,6 +51,7 @@ class Settings:
     load_timeout: float = 2.0
     store_timeout: float = 2.0
     retry_after: float = 30.0
+    threads: int = 2
 
 
 def read_settings(extra: Mapping[str, Any] | None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -94,6 +95,10 @@ def _converted(name: str, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise SettingsError(f"extras must be a mapping of names to texts, not {value!r}")
         return {str(key): str(text) for key, text in value.items()}
+    if name == "threads":
+        if not str(value).isdigit() or not 1 <= int(value) <= 16:
+            raise SettingsError(f"threads must be 1 to 16, not {value!r}")
+        return int(value)
     if name in ("lookup_timeout", "load_timeout", "store_timeout", "retry_after"):
         try:
             seconds = float(value)
