@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 TREE = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(TREE / "bench/python"), str(TREE / "tests/engines")]
+sys.path[:0] = [str(TREE / "bench/python"), str(TREE / "tests/engines/hicache")]
 
 import torch  # noqa: E402
 from pairs import Goal, Pair, Row  # noqa: E402

@@ -47,8 +47,8 @@ class MappedPages:
 
 
 class AddressedPages:
-    """Pages of which only the addresses of the pieces are known: `pointers` and `sizes` of page 0, of page 1, and so on.
-    A page is its pieces one after the other. They are copied piece by piece."""
+    """Pages of which only the addresses of the pieces are known: `pointers` and `sizes` of page 0, then of page 1, and
+    so on. A page is its pieces one after the other. They are copied piece by piece."""
 
     def __init__(self, pages: int, pointers: Sequence[int], sizes: Sequence[int]) -> None:
         if pages == 0 or len(pointers) % pages or len(pointers) != len(sizes):

@@ -20,8 +20,8 @@ FIXED = frozenset({"MHATokenToKVPoolHost", "MLATokenToKVPoolHost"})
 class HostPool:
     """Any thread may call anything; the pool outlives this.
 
-    `interface` names the order of a page's bytes: "flat", as SGLang copies a page out as one tensor, or "pieces", as its
-    pointers come, where the pool offers no more than these.
+    `interface` names the order of a page's bytes: "flat", as SGLang copies a page out as one tensor, or "pieces", as
+    its pointers come, where the pool offers no more than these.
     """
 
     def __init__(self, pool: Any, threads: int) -> None:
