@@ -98,7 +98,7 @@ def test_an_engine_by_an_old_name(model: Path, baseline: Callable[..., list[harn
     monkeypatch.setenv(PREFIX + "L1_CACHE_CAPACITY_GB", "0.25")
     monkeypatch.setenv(PREFIX + "L1_CACHE_EVICTION_POLICY", "LRU")
     with Engine(model, dict(PATIENT), name=name, module=module) as engine:
-        assert engine.connector._scheduler._cache.stats().l1.capacity_bytes == 256 << 20
+        assert engine.connector._scheduler._lookup._cache.stats().l1.capacity_bytes == 256 << 20
         assert engine.ask(prompts) == expected
         again = engine.ask(prompts)
         assert again == expected

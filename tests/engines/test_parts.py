@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,24 @@ def test_the_private_server_ends_with_its_parent() -> None:
     parent.kill()
     parent.wait(60)
     eventually(lambda: not _running(pid), "the server ends")
+
+
+def test_a_folder_left_behind_is_removed() -> None:
+    left = socket_dir("killed")
+    left.mkdir(mode=0o700, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as once:
+        once.bind(str(left / "reprise.sock"))
+    os.utime(left / "reprise.sock", (1, 1))
+    alive = PrivateServer(Settings.read({"l1_capacity": "16MiB"}), "alive")
+    try:
+        assert alive.wait_ready(60)
+        assert not left.exists()
+        other = PrivateServer(Settings.read({"l1_capacity": "16MiB"}), "other")
+        assert other.wait_ready(60)
+        other.stop()
+        assert socket_dir("alive").exists()
+    finally:
+        alive.stop()
 
 
 def test_options_that_cannot_work_fail_at_once() -> None:

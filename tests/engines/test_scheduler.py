@@ -70,6 +70,7 @@ def request(name: str, tokens: int, seed: str = "") -> Any:
 class Rig:
     def __init__(self, ranks: int = 1, overlapping: bool = False) -> None:
         self.lookup = FakeLookup(ranks)
+        self._running: list[int] = []
         tables = BlockTables(BLOCK, BLOCK, "sha256", trust=False, decode=False)
         self.side = SchedulerSide(Settings(), self.lookup, Home("unix:///x"), tables, scope="",  # type: ignore[arg-type]
                                   overlapping=overlapping, saves=True)
@@ -86,7 +87,7 @@ class Rig:
     def step(self, *new: tuple[str, list[int], int], cached: tuple[tuple[str, list[int], int], ...] = (),
              resumed: set[str] | None = None, **tokens: int) -> Any:
         """`new`, `cached`: (request, block ids, computed tokens); `tokens`: how many the step computes of each."""
-        return self.side.plan(SimpleNamespace(
+        plan = self.side.plan(SimpleNamespace(
             scheduled_new_reqs=[SimpleNamespace(req_id=r, block_ids=(ids,), num_computed_tokens=n)
                                 for r, ids, n in new],
             scheduled_cached_reqs=SimpleNamespace(
@@ -94,6 +95,12 @@ class Rig:
                 new_block_ids=[(ids,) if ids else None for _, ids, _ in cached],
                 num_computed_tokens=[n for _, _, n in cached]),
             num_scheduled_tokens=tokens, total_num_scheduled_tokens=sum(tokens.values())))
+        self._running.append(plan.number)
+        return plan
+
+    def over(self, invalid: Any) -> None:
+        """The oldest step is reported."""
+        self.side.outcome(self._running.pop(0), invalid)
 
 
 def saved(plan: Any) -> list[tuple[str, int, list[int]]]:
@@ -104,9 +111,9 @@ def test_blocks_are_saved_as_they_complete() -> None:
     rig = Rig()
     assert rig.start(request("a", 150), [7, 3, 9, 4, 5]) == 0
     assert saved(rig.step(("a", [7, 3, 9], 0), a=70)) == [("a", 0, [7, 3])]
-    rig.side.outcome(())
+    rig.over(())
     assert saved(rig.step(cached=(("a", [4, 5], 70),), a=80)) == [("a", 2, [9, 4])]  # The fifth is not complete.
-    rig.side.outcome(())
+    rig.over(())
     assert saved(rig.step(cached=(("a", [], 150),), a=40)) == []  # Generated tokens are not asked for.
 
 
@@ -114,7 +121,7 @@ def test_a_preempted_request_has_other_blocks() -> None:
     rig = Rig()
     rig.start(request("a", 100), [1, 2, 3, 4])
     rig.step(("a", [1, 2, 3, 4], 0), a=70)
-    rig.side.outcome(())
+    rig.over(())
     rig.start(request("a", 100), [8, 9, 10, 11])
     plan = rig.step(cached=(("a", [8, 9, 10, 11], 0),), resumed={"a"}, a=100)
     assert saved(plan) == [("a", 0, [8, 9, 10])]
@@ -128,7 +135,7 @@ def test_a_promise_leaves_a_token_and_is_held_until_the_step_is_over() -> None:
     plan = rig.step(("a", [1, 2, 3, 4], 96), a=32)
     assert [load.block_ids for load in plan.loads] == [[1, 2, 3]]
     assert lease.released == 0
-    rig.side.outcome(())
+    rig.over(())
     assert lease.released == 1
 
 
@@ -165,12 +172,12 @@ def test_a_key_that_failed_is_not_promised_until_it_is_saved_anew() -> None:
     rig.lookup.blocks = 100
     rig.start(request("a", 100, "same"), [1, 2, 3, 4])
     rig.step(("a", [1, 2, 3, 4], 96), a=4)
-    rig.side.outcome({2})
+    rig.over({2})
     assert rig.side.promise(request("b", 100, "same"), 0) == 1 * BLOCK
     rig.side.finished("b")
     plan = rig.step(cached=(("a", [], 32),), a=68)  # vLLM computes from the block that failed on.
     assert saved(plan) == [("a", 0, [1, 2, 3])]
-    rig.side.outcome(())
+    rig.over(())
     assert rig.side.promise(request("c", 100, "same"), 0) == 3 * BLOCK
 
 
@@ -182,8 +189,8 @@ def test_nothing_is_saved_before_it_is_known_whether_all_ranks_loaded(ranks: int
     assert saved(rig.step(("a", [1, 2, 3, 4, 5, 6, 7], 64), a=64)) == []
     if overlapping:
         assert saved(rig.step(cached=(("a", [], 128),), a=32)) == []
-        rig.side.outcome(())
-    rig.side.outcome(())
+        rig.over(())
+    rig.over(())
     plan = rig.step(cached=(("a", [], 160),), a=32)
     assert saved(plan) == [("a", 0, [1, 2, 3, 4, 5, 6])]
 
@@ -204,3 +211,15 @@ def test_after_a_reset_blocks_have_other_names() -> None:
     assert before != after
     assert Shard("m", "r", "d", "l", 1, 1, (0, 1), (0, 1)).namespace(before).id != Shard(
         "m", "r", "d", "l", 1, 1, (0, 1), (0, 1)).namespace(after).id
+
+
+def test_steps_that_are_not_reported_do_not_shift_the_others() -> None:
+    rig = Rig()
+    rig.lookup.blocks = 100
+    for _ in range(5):
+        rig.step()  # Nothing to compute: vLLM does not report those.
+    rig.start(request("a", 100, "same"), [1, 2, 3, 4])
+    number = rig.step(("a", [1, 2, 3, 4], 96), a=4).number
+    rig.side.outcome(number, {2})
+    assert [lease.released for lease in rig.lookup.leases] == [1]
+    assert rig.side.promise(request("b", 100, "same"), 0) == 1 * BLOCK

@@ -12,7 +12,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
 from .. import _native
 from .home import PrivateServer, home_of, open_cache, reachable
 from .lookup import Lookup
-from .plan import Handshake, Plan
+from .plan import Done, Handshake, Plan
 from .scheduler import SchedulerSide, shards_in_order
 from .settings import Settings
 from .tables import BlockTables
@@ -143,6 +143,11 @@ class RepriseConnector(KVConnectorBase_V1):
 
         return RepriseMetrics(vllm_config, metric_types, labelnames, per_engine_labelvalues)
 
+    def build_connector_worker_meta(self) -> Done | None:
+        """Which step this worker has finished."""
+        plan = self._plan()
+        return Done(plan.number) if self._worker and plan else None
+
     def shutdown(self) -> None:
         """Leaves the cache, and ends the private server."""
         if self._worker:
@@ -187,8 +192,9 @@ class RepriseConnector(KVConnectorBase_V1):
 
     def update_connector_output(self, connector_output: Any) -> None:
         """What became of a step."""
-        if self._scheduler:
-            self._scheduler.outcome(connector_output.invalid_block_ids or ())
+        done = connector_output.kv_connector_worker_meta
+        if self._scheduler and isinstance(done, Done):
+            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or ())
 
     def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
         """The request is over; its blocks may go at once."""

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -72,7 +73,7 @@ class PrivateServer:
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._failed = threading.Event()
-        _make_private(self._dir)
+        _remove_left_behind(self._dir.parent)
         # The child is tied to the thread that starts it, so that one lives as long as the server is wanted.
         self._keeper = threading.Thread(target=self._keep, name="reprise-home", daemon=True)
         self._keeper.start()
@@ -135,9 +136,25 @@ class PrivateServer:
         with self._lock:
             if self._stopping.is_set():
                 return 0
+            _make_private(self._dir)
             (self._dir / "reprise.sock").unlink(missing_ok=True)
             self._child = child = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
         return child.wait()
+
+
+def _remove_left_behind(parent: Path) -> None:
+    """Folders of engines that were killed: those with an old socket at which nobody listens."""
+    for path in parent.glob(f"reprise-{os.getuid()}-*/reprise.sock"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(0.2)
+            try:
+                old = time.time() - path.stat().st_mtime > 60.0  # A server that starts does not listen at once.
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                if old:
+                    shutil.rmtree(path.parent, ignore_errors=True)
+            except OSError:
+                continue
 
 
 def _make_private(path: Path) -> None:

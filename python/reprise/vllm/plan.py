@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorHandshakeMetadata, KVConnectorMetadata
+from vllm.distributed.kv_transfer.kv_connector.v1.base import (
+    KVConnectorHandshakeMetadata,
+    KVConnectorMetadata,
+    KVConnectorWorkerMetadata,
+)
 
 from .home import Home
 from .identity import Shard
@@ -39,9 +43,22 @@ class Plan(KVConnectorMetadata):
 
     loads: list[Load] = field(default_factory=list)
     saves: list[Save] = field(default_factory=list)
+    number: int = 0
+    """Of the step: it comes back in `Done`."""
     home: Home | None = None
     scope: str = ""
     """Part of the identity of every block."""
+
+
+@dataclass
+class Done(KVConnectorWorkerMetadata):
+    """What a worker says of a step that it has finished. vLLM leaves out reports in which nothing is said."""
+
+    number: int
+
+    def aggregate(self, other: KVConnectorWorkerMetadata) -> KVConnectorWorkerMetadata:
+        """Of several ranks that report the same step."""
+        return self
 
 
 @dataclass

@@ -46,6 +46,7 @@ class _Promise:
 class _Step:
     """A step whose outcome is not known yet."""
 
+    number: int = 0
     leases: list[_native.Lease] = field(default_factory=list)
     keys_of: dict[int, bytes] = field(default_factory=dict)
     planned_at: float = 0.0
@@ -70,6 +71,7 @@ class SchedulerSide:
         self._promises: dict[str, _Promise] = {}
         self._loads: list[tuple[Load, _Promise, bytes]] = []
         self._steps: deque[_Step] = deque()
+        self._number = 0
         self._failed: OrderedDict[bytes, None] = OrderedDict()
         self._asked = ("", 0)  # Who was asked for last, and for how many tokens.
         self.gains = Gains()
@@ -140,12 +142,13 @@ class SchedulerSide:
     def plan(self, output: Any) -> Plan:
         """The step's loads, and the saves of what it completes."""
         now = time.monotonic()
-        step = _Step(planned_at=now)
+        self._number += 1
+        step = _Step(self._number, planned_at=now)
         for load, promise, keys in self._loads:
             step.leases.append(promise.lease)
             for i, block_id in enumerate(load.block_ids):
                 step.keys_of[block_id] = keys[i * _KEY:(i + 1) * _KEY]
-        plan = Plan([load for load, _, _ in self._loads], [], self._home, self._scope)
+        plan = Plan([load for load, _, _ in self._loads], [], self._number, self._home, self._scope)
         self._loads = []
         self._expire(now)
         uncertain = bool(step.leases) or any(s.leases for s in self._steps)
@@ -160,14 +163,17 @@ class SchedulerSide:
             for save in saves:
                 for at in range(save.first * _KEY, len(save.keys), _KEY):
                     self._failed.pop(save.keys[at:at + _KEY], None)
-        self._steps.append(step)
+        if step.tokens or step.leases:  # Others move nothing.
+            self._steps.append(step)
         return plan
 
-    def outcome(self, invalid_block_ids: Iterable[int]) -> None:
-        """The workers have reported the oldest step."""
-        if not self._steps:
-            return
-        step = self._steps.popleft()
+    def outcome(self, number: int, invalid_block_ids: Iterable[int]) -> None:
+        """The workers have finished step `number`. Those before it are over as well."""
+        while self._steps and self._steps[0].number <= number:
+            step = self._steps.popleft()
+            self._over(step, invalid_block_ids if step.number == number else ())
+
+    def _over(self, step: _Step, invalid_block_ids: Iterable[int]) -> None:
         self.gains.step(step.tokens, len(step.keys_of), time.monotonic() - step.planned_at)
         invalid = [step.keys_of[i] for i in invalid_block_ids if i in step.keys_of]
         for key in invalid:
