@@ -57,8 +57,10 @@ class RepriseHiCache(HiCacheStorage):
 
     def __init__(self, storage_config: HiCacheStorageConfig, kwargs: Any = None) -> None:
         self._config = storage_config
-        self._settings = read_settings(storage_config.extra_config)
-        self._report = Report(f"{storage_config.model_name} rank {storage_config.tp_rank}")
+        rank = (f"tp{storage_config.tp_rank}-pp{storage_config.pp_rank}-cp{storage_config.attn_cp_rank}"
+                f"-dp{getattr(storage_config, 'dp_rank', 0)}")
+        self._settings = read_settings(storage_config.extra_config).of_rank(rank)
+        self._report = Report(f"{storage_config.model_name} {rank}")
         self._mutex = threading.Lock()
         self._pools: dict[str, HostPool] = {}
         self._stores: dict[tuple[str, str, int], PageStore] = {}

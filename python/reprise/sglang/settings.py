@@ -4,7 +4,7 @@ import difflib
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 LOG = logging.getLogger("reprise.sglang")
@@ -52,6 +52,12 @@ class Settings:
     store_timeout: float = 2.0
     retry_after: float = 30.0
     threads: int = 2
+
+    def of_rank(self, name: str) -> "Settings":
+        """With `{rank}` replaced in addresses: ranks cannot share a folder."""
+        options = {key: value.replace("{rank}", name) if isinstance(value, str) else value
+                   for key, value in self.options.items()}
+        return replace(self, cache_url=self.cache_url.replace("{rank}", name), options=options)
 
 
 def read_settings(extra: Mapping[str, Any] | None, environment: Mapping[str, str] | None = None) -> Settings:

@@ -24,7 +24,9 @@ from sglang.srt.mem_cache.storage import StorageBackendFactory
 from sglang.srt.mem_cache.utils import get_hash_str
 
 from reprise.sglang import RepriseHiCache
-from reprise.sglang.settings import SettingsError, read_settings
+from reprise.sglang.copying import AddressedPages
+from reprise.sglang.pages import PageStore
+from reprise.sglang.settings import Settings, SettingsError, read_settings
 
 from sglang_pools import (
     MHA_LAYOUTS,
@@ -218,6 +220,8 @@ def test_pools_that_only_have_pointers(open_backend, daemon, make, layout):
         assert backend.batch_set_v1(keys, indices(4, 2, 0, 1, 3)) == [True] * 5
         assert backend.batch_get_v1(keys, indices(*range(10, 15))) == [True] * 5
         assert same(pages_of(pool, indices(*range(10, 15))), pages_of(pool, indices(4, 2, 0, 1, 3)))
+    # The order of a page's bytes may be another one there: the two must not meet.
+    assert not open_backend(pool, cache_url=daemon.url, interface_v1=0).exists(keys[0])
 
 
 def test_slots_that_are_no_pages_are_refused(open_backend):
@@ -416,6 +420,37 @@ def test_a_closed_backend_answers(open_backend):
     assert backend.clear() is False
 
 
+class StaleLease:
+    """A lease that ran out while its blocks were copied."""
+    valid = False
+    blocks = [memoryview(bytearray(b"stale"))]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return memoryview(self.blocks[index])
+
+
+def test_what_was_copied_under_a_lease_that_ran_out_does_not_count():
+    class Stale:
+        def acquire(self, chain, timeout):
+            return StaleLease()
+
+    target = torch.zeros(5, dtype=torch.uint8)
+    ns = reprise.Namespace(model="m", revision="none", dtype="d", layout="l", block_tokens=1, block_bytes=5,
+                           layers=range(1), heads=range(1), salt="")
+    pages = AddressedPages(1, [target.data_ptr()], [5])
+    assert PageStore(Stale(), ns, Settings()).load(page_keys(1), pages) == 0
+    assert bytes(target.tolist()) == b"stale"
+
+
 # --- settings ---
 
 
@@ -477,6 +512,13 @@ def test_two_processes_share_a_daemon(daemon):
         done = subprocess.run([sys.executable, "-c", textwrap.dedent(SECOND_PROCESS), str(Path(__file__).parent), role,
                                daemon.url], capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_each_rank_has_a_folder_of_its_own(open_backend, tmp_path):
+    pool, url = mha_pool("page_first"), f"disk:{tmp_path}/{{rank}}?capacity=128MiB"
+    for rank in (0, 1):
+        assert open_backend(pool, l2_url=url, rank=rank, ranks=2).batch_set_v1(page_keys(1), indices(0)) == [True]
+    assert {folder.name for folder in tmp_path.iterdir()} == {"tp0-pp0-cp0-dp0", "tp1-pp0-cp0-dp0"}
 
 
 def test_pages_come_back_from_disk(open_backend, tmp_path):
