@@ -167,7 +167,8 @@ def main() -> int:
                     rows.append(row)
                     sys.stderr.write(f"{row.case}: {'failed' if row.error else 'done'}\n")
     about = machine()
-    report = {"name": "sglang", "machine": about, "quick": given.quick, "limit": "SGLang's file backend", "threads": given.threads,
+    report = {"name": "sglang", "machine": about, "quick": given.quick,
+              "limit": "SGLang's file backend", "threads": given.threads,
               "rows": [row.as_json() for row in rows]}
     sys.stdout.write(table(rows))
     sys.stdout.write(f"{about['cpu']}, {about['cores']} cores, {about['memory_bytes'] >> 30} GiB, {about['kernel']}\n")
