@@ -135,10 +135,6 @@ class BaseKVCacheManager(KVCacheManager):
         assert not isinstance(into, GDRKVCacheHandle), "get cannot copy into the scattered layers of a GDRKVCacheHandle"
 
         def body() -> Answer:
-            if into.released:
-                raise ValueError("the handle was released: its memory may be somebody else's by now")
-            if not into.writable:
-                raise ValueError("a handle that acquire answered is the cache's own memory: get cannot copy into it")
             return self._copy_blocks(self._blocks(prefix, query, len(into)), into)
 
         status, answer = self._read(prefix, query, body)
@@ -181,8 +177,11 @@ class BaseKVCacheManager(KVCacheManager):
         return self._tiers.acquire(blocks, self._seconds_per_block)
 
     def _copy_blocks(self, blocks: Blocks, into: KVCacheHandle) -> Answer:
+        # Here and not before: in a group, the other ranks wait for an answer of this one.
         if unusable := _unusable(into, self.block_spec):
             raise ValueError(unusable.value)
+        if not into.writable:
+            raise ValueError("a handle that acquire answered is the cache's own memory: get cannot copy into it")
         return self._tiers.copy_out(blocks, into.memory_regions, self._seconds_per_block)  # type: ignore[arg-type]
 
     # Writes.

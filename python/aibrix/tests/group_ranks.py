@@ -106,7 +106,7 @@ def agree(cache: GroupAwareKVCacheManager, rank: int) -> Answers:
 
 
 def fail_once(cache: GroupAwareKVCacheManager, rank: int) -> Answers:
-    """The cache of rank 1 fails in the second call of each kind, and in no other."""
+    """The cache of rank 1 fails in the second call of each kind, and in no other; at last it refuses a handle."""
     tokens = list(range(40))
     put_prompt(cache, tokens)
     answers: Answers = []
@@ -122,6 +122,10 @@ def fail_once(cache: GroupAwareKVCacheManager, rank: int) -> Answers:
                 setattr(tiers, inner, failing)
             answers.append([how, *read(cache, tokens, 0, as_tokens, how)])
             setattr(tiers, inner, original)
+    _, handle = own_handle(cache.block_spec, 10)
+    if rank == 1:
+        handle.release()
+    answers.append(["refused", cache.get(*as_tokens(tokens, 0), handle).error_code.name])
     return answers
 
 

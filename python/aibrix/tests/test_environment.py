@@ -343,6 +343,11 @@ def test_what_is_exported_after_a_known_sequence():
     assert hits["cachemgr"] == 32 + fetched
     assert hits["l1cache"] == in_l1 > 0
     assert hits["l2cache"] == hits["cachemgr"] - in_l1 > 0
+    in_l1 = value(text, "kv_cache_ol_iteration_fetched_tokens_sum", cache_type="l1cache", op_type="acquire")
+    asked = {"cache_type": "l2cache", "op_type": "acquire"}
+    assert in_l1 > 0
+    assert value(text, "kv_cache_ol_iteration_tokens_sum", **asked) == 32 - in_l1 + 4
+    assert value(text, "kv_cache_ol_iteration_prefixes_sum", **asked) == in_l1
     for resource in ("l1_eviction_policy", "l1_allocator"):
         gauge = {"cache_type": "l1cache", "resource_type": resource}
         assert value(text, "kv_cache_ol_capacity", **gauge) == 4 * BLOCK_NBYTES

@@ -54,7 +54,9 @@ def test_unequal_caches_give_one_answer(play):
 def test_a_cache_that_fails_in_one_call(play):
     for rank, answers in enumerate(play("fail_once")):
         found = ["OK", 40]
+        *answers, refused = answers
         assert [answer[1:] for answer in answers] == [found, ["ERROR", 0], found] * 2, f"rank {rank}: {answers}"
+        assert refused == ["refused", "INVALID" if rank == 1 else "ERROR"], "a rank waited for one that refused"
 
 
 def test_a_rank_that_dies(play):

@@ -11,6 +11,7 @@ from rig import (
     check_handle,
     content,
     data_of,
+    environment,
     fill,
     manager,
     own_handle,
@@ -18,7 +19,20 @@ from rig import (
     spec_of,
 )
 
-from aibrix_kvcache import BlockHashes, GDRKVCacheHandle, MemoryRegionKVCacheHandle, TokenListView
+from aibrix_kvcache import (
+    BaseKVCacheManager,
+    BlockHashes,
+    GDRKVCacheHandle,
+    KVCacheConfig,
+    KVCacheMetrics,
+    MemoryRegionKVCacheHandle,
+    Status,
+    TokenListView,
+)
+from aibrix_kvcache.metrics import MetricRecorder
+from aibrix_kvcache.observation import observe
+from aibrix_kvcache.tiers import Answer, settings
+from reprise import Reason
 
 ONE = list(range(1000, 1016))
 OTHER = list(range(2000, 2016))
@@ -172,3 +186,51 @@ def test_a_closed_manager_answers_and_its_handles_stay_readable():
         assert cache.metrics.l1.eviction_policy_usage_metrics.used_nbytes == 0
         cache.prefetch(None, ONE)
         cache.close()
+
+
+def test_get_refuses_blocks_of_another_dtype_or_shape():
+    with manager() as cache:
+        assert put_prompt(cache, ONE).is_ok()
+        for other in (spec_of(dtype=torch.int32), spec_of("LCND")):
+            _, room = own_handle(other, 4)
+            status = cache.get(None, ONE, room)
+            assert status.is_invalid() and "cache's" in str(status)
+        _, room = own_handle(cache.block_spec, 4)
+        assert cache.get(None, ONE, room).get() == len(ONE)
+
+
+def test_memory_is_not_page_locked(monkeypatch):
+    """The arena is several times as large as the cache: registering it would give all of it pages."""
+
+    def refuse():
+        raise AssertionError("CUDA was asked")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "cudart", refuse)
+    with manager() as cache:
+        assert put_prompt(cache, ONE).is_ok()
+
+
+def test_a_handle_stays_valid_while_the_process_stands_still():
+    """Leases are renewed by a thread of the process: their time to live is how long it may be stopped."""
+    with manager() as cache:
+        assert settings.core_options(cache.config, 1, "lru", "")["lease_ttl"] >= 3600
+
+
+def test_the_url_of_a_configuration_is_what_lies_behind_memory():
+    with environment(L2_CACHE_BACKEND="SHFS", L1_CACHE_CAPACITY_GB="0.001"):
+        for url, has_l2 in (("mock:", True), ("", False)):
+            cache = BaseKVCacheManager(KVCacheConfig(spec_of(), url=url))
+            try:
+                assert cache._tiers.has_l2 is has_l2
+            finally:
+                cache.close()
+
+
+def test_what_was_found_is_counted_in_one_tier():
+    """A group may agree on less than this rank's tiers had."""
+    metrics = KVCacheMetrics(block_ntokens=4, capacity_nbytes=0, enable_l1=True, enable_l2=True)
+    answer = Answer(4, from_l1=3, from_l2=5, reason=Reason.MISS, asked_l2=True)
+    observe(metrics, MetricRecorder.OP.ACQUIRE, None, TokenListView(range(40)), 0.0, Status.ok(16), answer, 4)
+    assert metrics.mgr.num_tokens_hit == 16
+    assert metrics.l1.num_tokens_hit + metrics.l2.num_tokens_hit == 16

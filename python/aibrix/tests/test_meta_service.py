@@ -282,6 +282,12 @@ def test_names(executor):
         Placement.create(PlacementConfig("RANDOM", config))
 
 
+def answers(port):
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def test_members_that_are_daemons(executor, tmp_path, monkeypatch):
     """Two caches behind one placement, each a process of its own."""
     monkeypatch.undo()
@@ -292,8 +298,8 @@ def test_members_that_are_daemons(executor, tmp_path, monkeypatch):
             processes.append(subprocess.Popen(
                 [sys.executable, "-m", "reprise", "serve", "--listen-unix", str(tmp_path / f"{index}.sock"),
                  "--listen-tcp", f"127.0.0.1:{port}", "--listen-admin", "", "--l1-capacity", "1MiB"],
-                cwd=tmp_path, stderr=subprocess.PIPE, text=True))
-            processes[-1].stderr.readline()  # What it listens on is said once it does.
+                cwd=tmp_path, stderr=subprocess.DEVNULL))
+            eventually(lambda port=port: answers(port))
             nodes.append(("127.0.0.1", port, [(index, index)]))
         config = ConnectorConfig("REPRISE", "aibrix", "p", executor, block_nbytes=64)
         keys = [bytes([n]) * 16 for n in range(12)]
@@ -313,5 +319,4 @@ def test_members_that_are_daemons(executor, tmp_path, monkeypatch):
     finally:
         for process in processes:
             process.send_signal(signal.SIGTERM)
-            process.stderr.close()
             process.wait(60)

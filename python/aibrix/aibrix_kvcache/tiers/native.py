@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,7 @@ from .footer import TokenFooter
 from .handles import LeasedHandle, ReservedHandle
 from .tiers import Answer, worth_asking_l2
 
+_LEAST_PATIENCE_S = 1.0
 _NOTHING = Answer(0, 0, 0, Reason.NONE)
 
 
@@ -46,12 +48,11 @@ class NativeTiers:
         half = max(1, settings.queue_bytes(config) // self._nbytes // 2)
         self._most_at_once = half if self._waits and gives_all else None
         self._flush_limit = float(envs.AIBRIX_KV_CACHE_OL_FLUSH_TIMEOUT_S)
+        self._seconds_per_block = settings.seconds_per_block(config)
         self._cache = reprise.Cache.open("embedded:", **settings.core_options(config, capacity, policy, url))
         arena = Arena.of(self._cache, self._dtype, self._shape, self._nbytes)
         assert arena is not None, "an embedded cache has its memory in this process"
         self._open_arena: Arena | None = arena
-        if envs.AIBRIX_KV_CACHE_OL_DEVICE == "cpu":
-            arena.pin()
 
     @property
     def cache(self) -> reprise.Cache:
@@ -134,26 +135,31 @@ class NativeTiers:
 
     def store(self, blocks: Blocks, handle: KVCacheHandle) -> tuple[int, Reason]:
         blocks = blocks.first(len(handle))
+        # What L2 may take for reading these blocks it may take for writing them: an engine's step waits for this.
+        patience = max(_LEAST_PATIENCE_S, blocks.length * self._seconds_per_block)
+        until = time.monotonic() + min(self._flush_limit, patience)
         if isinstance(handle, ReservedHandle) and handle.keys[: len(blocks.keys)] == blocks.keys:
-            kept, reason = self._commit(blocks, handle)
+            kept, reason = self._commit(blocks, handle, until)
         else:
             try:
-                kept, reason = self._put(blocks, handle)
+                kept, reason = self._put(blocks, handle, until)
             finally:
                 if not handle.released:
                     handle.release()
         if kept:
-            self.wait_if_asked_to()
+            self.wait_if_asked_to(until)
         return kept, reason
 
-    def wait_if_asked_to(self) -> bool:
-        """Synchronous ingestion: returns when L2 has what was given to it; False if it has not got it in time."""
-        return not self._waits or self._cache.flush(timeout=self._flush_limit)
+    def wait_if_asked_to(self, until: float | None = None) -> None:
+        """Synchronous ingestion: returns when L2 has what was given to it, or at `until` (None: the limit from now)."""
+        if self._waits:
+            left = self._flush_limit if until is None else until - time.monotonic()
+            self._cache.flush(timeout=max(left, 0))
 
-    def _commit(self, blocks: Blocks, handle: ReservedHandle) -> tuple[int, Reason]:
+    def _commit(self, blocks: Blocks, handle: ReservedHandle, until: float) -> tuple[int, Reason]:
         count = blocks.length
         if self._most_at_once is not None and self.has_l1 and count > self._most_at_once:
-            return self._put(blocks, handle)  # Committed at once, what is beyond the queue would not reach L2.
+            return self._put(blocks, handle, until)  # Committed at once, what is beyond the queue would not reach L2.
         if self._footer is not None:
             footers = self._footer.make(blocks.prefix, blocks.query, count)
             self._footer.write(self._arena.slab, handle.offsets, self._nbytes, footers)
@@ -161,7 +167,7 @@ class NativeTiers:
             return count, Reason.NONE
         return self._cache.match(blocks.chain, timeout=0).blocks, Reason.BUSY
 
-    def _put(self, blocks: Blocks, handle: KVCacheHandle) -> tuple[int, Reason]:
+    def _put(self, blocks: Blocks, handle: KVCacheHandle, until: float) -> tuple[int, Reason]:
         payloads = buffers_of(handle, self._nbytes)[: blocks.length]
         if isinstance(handle, ReservedHandle):
             # Its places may be those of `blocks`, which would count as present until it ends.
@@ -170,10 +176,10 @@ class NativeTiers:
         if self._footer is not None:
             footers = self._footer.make(blocks.prefix, blocks.query, blocks.length)
             payloads = [np.concatenate([p, f]) for p, f in zip(payloads, footers, strict=True)]
-        step, in_time = self._most_at_once or blocks.length, True
+        step = self._most_at_once or blocks.length
         for at in range(0, blocks.length, step):
-            if at and in_time:
-                in_time = self.wait_if_asked_to()
+            if at:
+                self.wait_if_asked_to(until)
             stored = self._cache.put(blocks.chain, payloads[at : at + step], start=at)
             if stored.declined:
                 return at + stored.declined_blocks.index(True), stored.reason

@@ -16,6 +16,8 @@ _MIB = 1 << 20
 
 def l2_url(config: KVCacheConfig) -> str:
     """The store behind L1; empty for none. ValueError for a backend there is none of."""
+    if config.url is not None:
+        return config.url
     backend = envs.AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND
     if not backend:
         return ""
@@ -51,7 +53,8 @@ def seconds_per_block(config: KVCacheConfig) -> float:
 
 def core_options(config: KVCacheConfig, capacity: int, policy: str, url: str) -> dict[str, Any]:
     """Options of `reprise.Cache.open`."""
-    options: dict[str, Any] = {"l1_capacity": capacity, "l1_policy": policy}
+    # Leases end with their handles. The longest time to live, so that none runs out because the process stood still.
+    options: dict[str, Any] = {"l1_capacity": capacity, "l1_policy": policy, "lease_ttl": 24 * 3600}
     if url:
         longest = seconds_per_block(config) * 131_072 / config.block_spec.block_ntokens
         options |= {

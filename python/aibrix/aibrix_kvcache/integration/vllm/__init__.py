@@ -1,0 +1,1 @@
+"""Inside vLLM: the connectors of `reprise.vllm` under the paths that deployments name."""

@@ -1,0 +1,1 @@
+"""For vLLM's `kv_connector_module_path`."""

@@ -1,0 +1,5 @@
+"""`AIBrixPDReuseConnector` for vLLM: that of `reprise.vllm`."""
+
+from reprise.vllm.names import AIBrixPDReuseConnector
+
+__all__ = ["AIBrixPDReuseConnector"]

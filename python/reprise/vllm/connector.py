@@ -1,0 +1,217 @@
+"""vLLM's connector calls, handed to the half that serves them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole
+
+from .. import _native
+from .home import PrivateServer, home_of, open_cache, reachable
+from .lookup import Lookup
+from .plan import Done, Handshake, Plan
+from .scheduler import SchedulerSide, shards_in_order
+from .settings import Settings
+from .tables import BlockTables
+from .tally import Tally
+from .worker import WorkerSide
+
+logger = logging.getLogger("vllm.reprise")
+
+
+class RepriseConnector(KVConnectorBase_V1):
+    """Keeps the KV of prompts in Reprise and gives it back; docs/vllm.md has its settings."""
+
+    def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any = None) -> None:
+        super().__init__(vllm_config, role, kv_cache_config)
+        transfer = vllm_config.kv_transfer_config
+        self._settings, scope = self._read_settings(vllm_config, role)
+        # Of this process alone: replicas of one engine may have one id.
+        self._engine_id = f"{transfer.engine_id}:{os.getpid()}"
+        self._server: PrivateServer | None = None
+        self._scheduler: SchedulerSide | None = None
+        self._worker: WorkerSide | None = None
+        if role == KVConnectorRole.WORKER:
+            self._worker = WorkerSide(vllm_config, self._settings, kv_cache_config)
+            return
+        # vLLM reads it after this: a block that does not come is computed, whatever the default is.
+        transfer.kv_load_failure_policy = "recompute"
+        cache = self._come_home(self._engine_id)
+        settings = self._settings
+        lookup = Lookup(cache, settings.lookup_timeout, settings.fetch_timeout, Tally()) if cache else None
+        self._scheduler = SchedulerSide(
+            settings, lookup, home_of(settings, self._engine_id),
+            _tables(vllm_config, kv_cache_config, settings), scope=scope,
+            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=transfer.kv_role != "kv_consumer")
+
+    @property
+    def requires_kv_delivery(self) -> bool:
+        """A cache: nobody waits for what is saved."""
+        return False
+
+    def _read_settings(self, vllm_config: Any, role: KVConnectorRole) -> tuple[Settings, str]:
+        """And the scope of its blocks, which the scheduler side decides alone."""
+        return Settings.read(vllm_config.kv_transfer_config.kv_connector_extra_config or {}), ""
+
+    def _come_home(self, engine_id: str) -> _native.Cache | None:
+        settings = self._settings
+        try:
+            if not settings.cache_url:
+                self._server = PrivateServer(settings, engine_id)
+                if not self._server.wait_ready(settings.start_timeout):
+                    raise TimeoutError(f"the private server was not ready within {settings.start_timeout} s")
+            home = home_of(settings, engine_id)
+            cache = open_cache(home, settings.load_timeout)
+            if reachable(cache):
+                logger.info("Reprise: the scheduler attached to %s", home.url)
+            elif settings.strict:
+                raise ConnectionError(f"nobody answers at {home.url}: start `reprise serve --listen-unix` there")
+            else:
+                logger.error("Reprise: nobody answers at %s: no hits until a daemon is there", home.url)
+            return cache
+        except Exception as error:
+            if settings.strict:
+                self._stop_server()
+                raise
+            logger.error("Reprise: this engine runs without the cache: %s", error)
+            return None
+
+    def _stop_server(self) -> None:
+        if self._server:
+            self._server.stop()
+            self._server = None
+
+    # --- worker ---
+
+    def register_kv_caches(self, kv_caches: dict[str, Any]) -> None:
+        """The KV tensors of this rank."""
+        if self._worker:
+            from vllm.distributed.parallel_state import get_pp_group, get_tp_group
+
+            self._worker.register(kv_caches, get_pp_group().rank_in_group, get_tp_group().rank_in_group)
+
+    def get_handshake_metadata(self) -> Handshake | None:
+        """What this rank holds, for the scheduler side."""
+        return self._worker.handshake() if self._worker else None
+
+    def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
+        """Reads what the step needs before it runs."""
+        plan = self._plan()
+        if self._worker and plan:
+            self._worker.load(plan)
+
+    def wait_for_layer_load(self, layer_name: str) -> None:
+        """Nothing: all layers were read before."""
+
+    def save_kv_layer(self, layer_name: str, kv_layer: Any, attn_metadata: Any, **kwargs: Any) -> None:
+        """Nothing: blocks are saved whole."""
+
+    def wait_for_save(self) -> None:
+        """Stores what the step has completed."""
+        plan = self._plan()
+        if self._worker and plan:
+            self._worker.save(plan)
+
+    def get_block_ids_with_load_errors(self) -> set[int]:
+        """Blocks that vLLM has to compute after all."""
+        return self._worker.take_failed() if self._worker else set()
+
+    def get_kv_connector_stats(self) -> Any:
+        """What this worker counted since the last call."""
+        counted = self._worker.tally.take() if self._worker else {}
+        if not counted:
+            return None
+        from .stats import RepriseStats
+
+        return RepriseStats(data=counted)
+
+    @classmethod
+    def build_kv_connector_stats(cls, data: dict[str, Any] | None = None) -> Any:
+        """Counts of a worker that came here as plain data."""
+        from .stats import RepriseStats
+
+        return RepriseStats(data=data or {})
+
+    @classmethod
+    def build_prom_metrics(cls, vllm_config: Any, metric_types: Any, labelnames: list[str],
+                           per_engine_labelvalues: dict[int, list[object]]) -> Any:
+        """They are on vLLM's /metrics."""
+        from .stats import RepriseMetrics
+
+        return RepriseMetrics(vllm_config, metric_types, labelnames, per_engine_labelvalues)
+
+    def build_connector_worker_meta(self) -> Done | None:
+        """Which step this worker has finished."""
+        plan = self._plan()
+        return Done(plan.number) if self._worker and plan else None
+
+    def shutdown(self) -> None:
+        """Leaves the cache, and ends the private server."""
+        if self._worker:
+            self._worker.close()
+        if self._scheduler:
+            self._scheduler.close()
+        self._stop_server()
+
+    def _plan(self) -> Plan | None:
+        plan = self._connector_metadata
+        return plan if isinstance(plan, Plan) else None
+
+    # --- scheduler ---
+
+    def set_xfer_handshake_metadata_pp_aware(self, metadata: Mapping[tuple[int, int], Any]) -> None:
+        """What the ranks hold, by (pipeline rank, tensor rank)."""
+        if self._scheduler is None:
+            return
+        parallel = self._vllm_config.parallel_config
+        problem = self._scheduler.set_shards(shards_in_order(metadata), parallel.world_size)
+        if problem and self._settings.strict:
+            raise ValueError(problem)
+        if problem:
+            logger.error("Reprise: this engine runs without the cache: %s", problem)
+
+    def set_xfer_handshake_metadata(self, metadata: Mapping[int, Any]) -> None:
+        """The same without pipeline ranks."""
+        self.set_xfer_handshake_metadata_pp_aware({(0, rank): told for rank, told in metadata.items()})
+
+    def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
+        """Tokens that come from the cache, to be read within the step."""
+        return (self._scheduler.promise(request, num_computed_tokens) if self._scheduler else 0), False
+
+    def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:
+        """The request has its blocks."""
+        if self._scheduler:
+            self._scheduler.allocated(request, blocks.get_block_ids(), num_external_tokens)
+
+    def build_connector_meta(self, scheduler_output: Any) -> Plan:
+        """The step's plan for the workers."""
+        return self._scheduler.plan(scheduler_output) if self._scheduler else Plan()
+
+    def update_connector_output(self, connector_output: Any) -> None:
+        """What became of a step."""
+        done = connector_output.kv_connector_worker_meta
+        if self._scheduler and isinstance(done, Done):
+            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or ())
+
+    def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
+        """The request is over; its blocks may go at once."""
+        if self._scheduler:
+            self._scheduler.finished(request.request_id)
+        return False, None
+
+    def reset_cache(self) -> bool | None:
+        """From now on nothing stored before is found."""
+        return self._scheduler.reset() if self._scheduler else True
+
+
+def _tables(config: Any, kv_cache_config: Any, settings: Settings) -> BlockTables:
+    cache = config.cache_config
+    block = int(cache.block_size)
+    if kv_cache_config is not None and kv_cache_config.kv_cache_groups:
+        block = int(kv_cache_config.kv_cache_groups[0].kv_cache_spec.block_size)
+    unit = int(getattr(kv_cache_config, "hash_block_size", None) or getattr(cache, "hash_block_size", None) or block)
+    return BlockTables(block, unit, str(cache.prefix_caching_hash_algo), trust=settings.trust_hashes,
+                       decode=settings.store_decode)

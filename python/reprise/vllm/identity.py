@@ -1,0 +1,131 @@
+"""Which engines may share blocks: the namespace of a worker's shard, made of vLLM's configuration.
+
+Worker and scheduler sides exchange it as `Shard`, plain data, so that both name the same blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .. import _native
+from .settings import Settings
+
+_ENDS = 64 << 10  # Bytes looked at at either end of a weight file: its table of tensors is in front.
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one rank holds of a block; or why it can hold nothing."""
+
+    model: str = ""
+    revision: str = ""
+    dtype: str = ""
+    layout: str = ""
+    block_tokens: int = 0
+    block_bytes: int = 0
+    layers: tuple[int, int] = (0, 0)
+    heads: tuple[int, int] = (0, 0)
+    salt: str = ""
+    extras: tuple[tuple[str, str], ...] = ()
+    host: str = ""
+    """Not part of the identity: where this rank runs."""
+    problem: str = ""
+
+    def namespace(self, scope: str = "") -> _native.Namespace:
+        """`scope`: another one after each reset of the cache, so that nothing from before is found."""
+        extras = dict(self.extras)
+        if scope:
+            extras["scope"] = scope
+        return _native.Namespace(
+            model=self.model, revision=self.revision, dtype=self.dtype, layout=self.layout,
+            block_tokens=self.block_tokens, block_bytes=self.block_bytes, layers=range(*self.layers),
+            heads=range(*self.heads), salt=self.salt, extras=extras)
+
+    def broken(self, problem: str) -> Shard:
+        """The same, of which nothing can be cached."""
+        return replace(self, problem=problem)
+
+
+def shard_of(config: Any, settings: Settings, *, layout: str, block_tokens: int, block_bytes: int,
+             layer_names: list[str], pp_rank: int, tp_rank: int) -> Shard:
+    """The shard of one rank; `config` is vLLM's VllmConfig."""
+    model, parallel, cache = config.model_config, config.parallel_config, config.cache_config
+    name, revision = _model_identity(model)
+    tp = int(parallel.tensor_parallel_size)
+    heads = int(model.get_num_kv_heads(parallel))
+    numbers = sorted(int(found.group(1)) for found in map(re.compile(r"\.(\d+)\.").search, layer_names) if found)
+    first, last = (numbers[0], numbers[-1] + 1) if numbers else (0, len(layer_names))
+    extras = {
+        "engine": "vllm",
+        "hash": str(cache.prefix_caching_hash_algo),
+        "model_dtype": str(model.dtype).removeprefix("torch."),
+        "quantization": str(model.quantization or "none"),
+        "config": _config_digest(model),
+        "tp": f"{tp_rank}/{tp}",
+        "pp": f"{pp_rank}/{parallel.pipeline_parallel_size}",
+    }
+    device = str(config.device_config.device_type)
+    if device == "cpu":
+        extras["cpu"] = _cpu_kind()
+    return Shard(
+        model=settings.model or name, revision=revision, dtype=_cache_dtype(model, cache), layout=layout,
+        block_tokens=block_tokens, block_bytes=block_bytes, layers=(first, last),
+        heads=(tp_rank * heads, (tp_rank + 1) * heads), salt=settings.salt, host=host(),
+        extras=tuple(sorted(extras.items())))
+
+
+def host() -> str:
+    """The same for all processes that can share memory with this one."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _cache_dtype(model: Any, cache: Any) -> str:
+    dtype = str(cache.cache_dtype)
+    return str(model.dtype).removeprefix("torch.") if dtype == "auto" else dtype
+
+
+def _model_identity(model: Any) -> tuple[str, str]:
+    """Name and revision. A folder goes by its last name and by what is in it, so that hosts can share."""
+    folder = Path(str(model.model))
+    if folder.is_dir():
+        return folder.resolve().name, _fingerprint(folder)
+    commit = getattr(model.hf_config, "_commit_hash", None)
+    return str(model.model), str(model.revision or commit or "none")
+
+
+def _fingerprint(folder: Path) -> str:
+    """Of configuration and weights, without reading all of them: names, sizes, and both ends of each file."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.name != "config.json" and path.suffix not in (".safetensors", ".bin", ".pt", ".gguf"):
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_ENDS))
+            file.seek(max(0, size - _ENDS))
+            digest.update(file.read(_ENDS))
+    return digest.hexdigest()[:32]
+
+
+def _config_digest(model: Any) -> str:
+    """Of what the engine was told about the model: overrides of RoPE and the like change the KV."""
+    told = model.hf_text_config.to_dict()
+    for noise in ("_name_or_path", "transformers_version", "_commit_hash"):
+        told.pop(noise, None)
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _cpu_kind() -> str:
+    """The CPU kernels pack a block as suits the instruction set, and may do so differently in another version."""
+    import torch
+    import vllm
+
+    has = [name for name in ("amx_tile", "avx512", "avx2") if getattr(torch.cpu, f"_is_{name}_supported", bool)()]
+    return f"{platform.machine()}:{'+'.join(has) or 'base'}:vllm-{'.'.join(vllm.__version__.split('.')[:2])}"

@@ -1,0 +1,110 @@
+"""What `kv_connector_extra_config` may say, read and checked once. It reaches the workers with vLLM's configuration."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from .._errors import ConfigError
+
+# Options of docs/configuration.md begin with one of these.
+_AREAS = ("l1", "l2", "lease", "policy", "attach", "listen", "allow", "auth", "admin", "tls", "server")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The connector's settings. Times are in seconds."""
+
+    cache_url: str = ""
+    """`unix:///...` of a daemon that is there already; empty for a private one."""
+    strict: bool = False
+    """Refuse to start without the cache, where otherwise the engine would run without it."""
+    lookup_timeout: float = 0.5
+    """Longest wait of the scheduler for one answer of the cache."""
+    fetch_timeout: float = 5.0
+    """Longest time a request is put off while its blocks come from L2; never longer than computing them takes."""
+    load_timeout: float = 2.0
+    """Longest wait of a worker for the daemon before a load counts as failed."""
+    store_timeout: float = 1.0
+    """Longest wait of a worker for room for the blocks of one request."""
+    start_timeout: float = 20.0
+    """Longest wait for the private server to come up."""
+    trust_hashes: bool = False
+    """Take block hashes that are not cryptographic."""
+    store_decode: bool = False
+    """Store blocks of generated tokens, too, not only those of prompts."""
+    model: str = ""
+    """Name of the model in the namespace; empty for vLLM's."""
+    salt: str = ""
+    """Engines of different salts share nothing."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Options of docs/configuration.md for the private server and the attached cache, by their TOML keys."""
+
+    @staticmethod
+    def read(extra: Mapping[str, Any]) -> Settings:
+        """Reads vLLM's extra configuration; ConfigError for a name that is unknown or a value of another type."""
+        known = {f.name: f for f in fields(Settings) if f.name != "options"}
+        values: dict[str, Any] = {}
+        options = {"l1.capacity": "4GiB"}
+        for name, value in extra.items():
+            if name in known:
+                values[name] = _typed(name, value, type(known[name].default))
+            elif "." in _toml_key(name):
+                options[_toml_key(name)] = _text(value)
+            else:
+                near = difflib.get_close_matches(name, [*known, "l1_capacity", "l2_url"], 1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise ConfigError(f"kv_connector_extra_config has '{name}', which is no setting of Reprise{hint}")
+        settings = Settings(**values, options=options)
+        settings._check(Settings.keys(extra))
+        return settings
+
+    @staticmethod
+    def keys(extra: Mapping[str, Any]) -> set[str]:
+        """The names in `extra` as `read` understands them: options by their TOML keys."""
+        return set(map(_toml_key, extra))
+
+    def _check(self, given: set[str]) -> None:
+        for name in ("lookup_timeout", "fetch_timeout", "load_timeout", "store_timeout", "start_timeout"):
+            if not 0 <= getattr(self, name) <= 3600:
+                raise ConfigError(f"'{name}' is {getattr(self, name)}; it must be between 0 and 3600 seconds")
+        if self.cache_url and not self.cache_url.startswith("unix:"):
+            raise ConfigError(f"cache_url is '{self.cache_url}'; workers attach through shared memory: unix:///path")
+        ours = sorted(k for k in given if "." in k and not k.startswith("attach."))
+        if self.cache_url and ours:
+            raise ConfigError(f"'{ours[0]}' is the daemon's affair: set it there, or leave out cache_url")
+
+    def server_flags(self) -> list[str]:
+        """Flags of `reprise serve` for the private server."""
+        flags = []
+        for key, value in self.options.items():
+            if not key.startswith("attach."):
+                flags += ["--" + key.replace(".", "-"), value]
+        return flags
+
+    def attach_options(self) -> dict[str, str]:
+        """Options of `Cache.open` for the attached cache."""
+        return {k.replace(".", "_").replace("-", "_"): v for k, v in self.options.items() if k.startswith("attach.")}
+
+
+def _toml_key(name: str) -> str:
+    area, _, rest = name.replace(".", "_").replace("-", "_").partition("_")
+    return f"{area}.{rest.replace('_', '-')}" if area in _AREAS and rest else name
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _typed(name: str, value: Any, kind: type) -> Any:
+    if kind is bool and not isinstance(value, bool):
+        text = str(value).lower()
+        if text not in ("0", "1", "true", "false"):
+            raise ConfigError(f"'{name}' is '{value}'; it must be true or false")
+        return text in ("1", "true")
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"'{name}' is '{value}'; it must be of type {kind.__name__}") from None

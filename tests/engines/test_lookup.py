@@ -1,0 +1,86 @@
+"""Lookups over a real cache whose blocks lie on disk, and the line that says what was gained."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import reprise
+from reprise.vllm.gains import Gains
+from reprise.vllm.lookup import PENDING, Lookup
+from reprise.vllm.tally import Tally
+
+from harness import eventually
+
+BLOCK = 4096
+KEYS = b"".join(bytes([i]) * 16 for i in range(8))
+
+
+def namespace(rank: int) -> reprise.Namespace:
+    return reprise.Namespace(model="m", revision="r", dtype="d", layout="l", block_tokens=32, block_bytes=BLOCK,
+                             layers=range(1), heads=range(rank, rank + 1), salt="")
+
+
+def stored(folder: Path, blocks: dict[int, int]) -> reprise.Cache:
+    """A cache that has so many blocks of each rank on disk, and none in memory."""
+    url = f"disk:{folder}?capacity=256MiB"
+    with reprise.Cache.open("embedded:", l1_capacity="1MiB", l2_url=url) as cache:
+        for rank, count in blocks.items():
+            chain = reprise.Chain(namespace(rank), KEYS[:16 * count])
+            assert cache.put(chain, bytes([rank + 1]) * (BLOCK * count)).accepted == count
+        assert cache.flush(timeout=60)
+    return reprise.Cache.open("embedded:", l1_capacity="1MiB", l2_url=url)
+
+
+def test_blocks_on_disk_are_waited_for_between_steps(tmp_path: Path) -> None:
+    lookup = Lookup(stored(tmp_path, {0: 8, 1: 5}), 10.0, 60.0, Tally())
+    namespaces = [namespace(0), namespace(1)]
+    answers = [lookup.ask("a", KEYS, namespaces, lambda blocks: 60.0)]
+    assert answers == [PENDING]
+    eventually(lambda: answers.append(lookup.ask("a", KEYS, namespaces, lambda blocks: 60.0))
+               or answers[-1] is not PENDING, "they are there")
+    lease = answers[-1]
+    assert isinstance(lease, reprise.Lease) and lease.match
+    assert lease.match.blocks == 5  # What both ranks have.
+    assert lease.match.from_l2 == 0
+    assert [bytes(lease[i][:1]) for i in (0, 4, 5, 9)] == [b"\1", b"\1", b"\2", b"\2"]
+    lease.release()
+    again = lookup.ask("b", KEYS, namespaces, lambda blocks: 60.0)
+    assert isinstance(again, reprise.Lease)  # In memory now: at once.
+    again.release()
+    assert lookup.ask("c", b"\xff" * 16, namespaces, lambda blocks: 60.0) is None
+    lookup.close()
+
+
+def test_nobody_waits_longer_than_computing_takes(tmp_path: Path) -> None:
+    lookup = Lookup(stored(tmp_path, {0: 8}), 10.0, 60.0, Tally())
+    assert lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 0.0) is PENDING
+    answer = lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 0.0)
+    assert answer is not PENDING
+    if isinstance(answer, reprise.Lease):
+        answer.release()
+    lookup.close()
+
+
+def test_a_cache_that_is_closed_is_one_without_hits(tmp_path: Path) -> None:
+    cache = stored(tmp_path, {0: 1})
+    tally = Tally()
+    lookup = Lookup(cache, 1.0, 1.0, tally)
+    threading.Thread(target=cache.close).start()
+    eventually(lambda: cache.closed, "it is closed")
+    assert lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 1.0) is None
+    assert tally.problems == 1
+
+
+def test_the_line_says_what_was_gained() -> None:
+    gains = Gains()
+    gains.step(1000, 0, 0.5)
+    gains.step(10, 0, 5.0)  # Decoding: says nothing of prefill.
+    gains.step(1000, 7, 5.0)  # Loading: neither.
+    assert gains.tokens_per_second == 2000
+    gains.asked, gains.found, gains.saved = 8000, 6000, 64
+    assert gains.line(100.0) == ""
+    assert gains.line(130.0) == ""
+    assert gains.line(161.0) == ("in 61 s 6000 of 8000 tokens came from the cache (75.0 %), 64 were stored; "
+                                 "computing them would have taken about 3.0 s")
+    assert gains.line(300.0) == ""  # Nothing happened since.

@@ -1,0 +1,105 @@
+"""The names and variables that deployments already have."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import reprise
+from reprise.vllm import drop_in, serve
+
+import harness
+from harness import PATIENT, Engine, ideal, prompts_of
+
+PREFIX = drop_in.PREFIX
+
+
+def read(ranks: int = 1, **variables: str) -> drop_in.DropIn:
+    return drop_in.read({PREFIX + name: value for name, value in variables.items()}, ranks)
+
+
+def test_variables_become_settings() -> None:
+    assert read().extra == {"l1.capacity": str(10 << 30), "l1.policy": "s3fifo"}
+    assert read().scope == "aibrix"
+    two = read(2, L1_CACHE_CAPACITY_GB="1.5", L1_CACHE_EVICTION_POLICY="lru", L2_CACHE_NAMESPACE="Mine")
+    assert two.extra == {"l1.capacity": str(3 << 30), "l1.policy": "lru"}
+    assert two.scope == "mine"
+    assert "1.5 GiB for each of 2 ranks, 3 GiB" in two.notes[0]
+    behind = read(L2_CACHE_BACKEND="SHFS", SHFS_ROOT="/x", L1_CACHE_ENABLED="0", L2_CACHE_INGESTION_TYPE="all")
+    assert behind.extra == {"l1.capacity": str(256 << 20), "l2.url": "fs:/x", "l2.ingest": "ALL", "l2.threads": "8"}
+    daemon = read(L2_CACHE_BACKEND="REPRISE", REPRISE_URL="unix:///y")
+    assert daemon.extra == {"cache_url": "unix:///y"}
+
+
+def test_older_variables_stand_in(tmp_path: Path) -> None:
+    older = {"VINEYARD_CACHE_CPU_MEM_LIMIT_GB": "2", "AIBRIX_LLM_KV_CACHE_KV_CACHE_NS": "team",
+             "AIBRIX_LLM_KV_CACHE_RPC_ENDPOINT": "host:9600"}
+    found = drop_in.read(older, 4)
+    assert found.extra["l1.capacity"] == str(8 << 30)
+    assert found.scope == "team"
+    assert any("AIBRIX_LLM_KV_CACHE_RPC_ENDPOINT has no effect" in note for note in found.notes)
+    assert drop_in.read({**older, PREFIX + "L1_CACHE_CAPACITY_GB": "1"}, 4).extra["l1.capacity"] == str(4 << 30)
+    with pytest.raises(reprise.ConfigError, match="VINEYARD_CACHE_CPU_MEM_LIMIT_GB is 'x'"):
+        drop_in.read({"VINEYARD_CACHE_CPU_MEM_LIMIT_GB": "x"}, 1)
+    path = tmp_path / "v.sock"
+    assert "cache_url" not in drop_in.read({"AIBRIX_LLM_KV_CACHE_SOCKET": str(path)}, 1).extra
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        assert drop_in.read({"AIBRIX_LLM_KV_CACHE_SOCKET": str(path)}, 1).extra == {"cache_url": f"unix://{path}"}
+
+
+def test_the_launcher_mends_a_command_line() -> None:
+    flags = {"--model", "--port", "--kv-transfer-config", "--max-num-seqs"}
+    line = ["--model", "m", "--use-v2-block-manager", "--swap-space=4", "--port", "8000", "--old-size", "7"]
+
+    def unknown(arguments: list[str]) -> list[str]:
+        found = []
+        for i, word in enumerate(arguments):
+            name = word.split("=")[0]
+            before = arguments[i - 1] if i else ""
+            if (name.startswith("--") and name not in flags) or (
+                    not word.startswith("--") and before.startswith("--") and before not in flags):
+                found.append(word)
+        return found
+
+    mended, warnings = serve.mend(line, {}, unknown)
+    assert mended == ["--model", "m", "--port", "8000"]
+    assert len(warnings) == 3 and "--swap-space=4" in warnings[1] and "--old-size 7" in warnings[2]
+    mended, _ = serve.mend(["--model", "m"], {"AIBRIX_LLM_KV_CACHE": "1"}, unknown)
+    assert mended[2:] == ["--kv-transfer-config", '{"kv_connector": "AIBrixOffloadingConnector", "kv_role": "kv_both"}']
+    given = ["--model", "m", "--kv-transfer-config", "{}"]
+    assert serve.mend(given, {"VLLM_USE_VINEYARD_CACHE": "1"}, unknown)[0] == given
+    _, warnings = serve.mend(["--model", "m"], {"VLLM_USE_V1": "0"}, unknown)
+    assert "VLLM_USE_V1" in warnings[0]
+
+
+@pytest.mark.parametrize(("variables", "said"), [
+    ({"L1_CACHE_ENABLED": "0"}, "L2_CACHE_BACKEND is empty"),
+    ({"L1_CACHE_CAPACITY_GB": "much"}, "L1_CACHE_CAPACITY_GB is 'much'"),
+    ({"L1_CACHE_EVICTION_POLICY": "BEST"}, "LRU, FIFO, S3FIFO"),
+    ({"L2_CACHE_BACKEND": "EIC"}, "there are MOCK, SHFS, ROCKSDB and REPRISE"),
+])
+def test_what_cannot_work_is_named(variables: dict[str, str], said: str) -> None:
+    with pytest.raises(reprise.ConfigError, match=said):
+        read(1, **variables)
+
+
+@pytest.mark.parametrize(("name", "module"), [
+    ("AIBrixOffloadingConnectorV1Type3", None),
+    ("AIBrixOffloadingConnector", "aibrix_kvcache.integration.vllm.kv_connector.aibrix_offloading_connector_type1"),
+])
+def test_an_engine_by_an_old_name(model: Path, baseline: Callable[..., list[harness.Answer]], name: str,
+                                  module: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = prompts_of(300, 320)
+    expected = baseline(prompts)
+    monkeypatch.setenv(PREFIX + "L1_CACHE_CAPACITY_GB", "0.25")
+    monkeypatch.setenv(PREFIX + "L1_CACHE_EVICTION_POLICY", "LRU")
+    with Engine(model, dict(PATIENT), name=name, module=module) as engine:
+        assert engine.connector._scheduler._lookup._cache.stats().l1.capacity_bytes == 256 << 20
+        assert engine.ask(prompts) == expected
+        again = engine.ask(prompts)
+        assert again == expected
+        assert sum(a.cached for a in again) == ideal(prompts)

@@ -1,0 +1,185 @@
+"""The connector's parts without an engine: layouts of KV tensors, settings, the private server's life."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import reprise
+from reprise.vllm.home import PrivateServer, home_of, open_cache, socket_dir
+from reprise.vllm.layouts import UnknownLayout, layout_of
+from reprise.vllm.settings import Settings
+
+from harness import eventually
+
+BLOCKS = 6
+
+
+def filled(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    count = 1
+    for n in shape:
+        count *= n
+    return torch.arange(count, dtype=torch.int32).view(torch.float32).to(dtype).reshape(shape)
+
+
+def of_blocks(tensor: torch.Tensor, dim: int, ids: list[int]) -> torch.Tensor:
+    return tensor.index_select(dim, torch.tensor(ids))
+
+
+def layered(layers: int, *shape: int) -> list[torch.Tensor]:
+    """Views of one storage, one layer after the other."""
+    return list(filled(layers, *shape))
+
+
+def interleaved(layers: int, *shape: int) -> list[torch.Tensor]:
+    """Views of one storage in which the layers of a block lie together: strided."""
+    whole = filled(shape[0], layers, *shape[1:])
+    return [whole[:, i] for i in range(layers)]
+
+
+LAYOUTS = {
+    "packed, layer first": (layered(3, BLOCKS, 2, 32, 64), 0),
+    "packed, blocks first": (interleaved(3, BLOCKS, 2, 32, 64), 0),
+    "K and V apart": ([filled(2, BLOCKS, 16, 2, 32) for _ in range(3)], 1),
+    "K and V apart, blocks first in memory": (
+        [filled(BLOCKS, 2, 16, 2, 32).transpose(0, 1) for _ in range(3)], 1),
+    "heads before tokens": ([filled(BLOCKS, 2, 2, 16, 32).permute(0, 1, 3, 2, 4) for _ in range(2)], 0),
+    "MLA": ([filled(BLOCKS, 16, 72) for _ in range(3)], 0),
+    "MLA, padded": ([filled(BLOCKS, 16, 80)[:, :, :72] for _ in range(3)], 0),
+    "bfloat16": ([filled(BLOCKS, 2, 32, 64, dtype=torch.bfloat16)], 0),
+    "float8": ([filled(BLOCKS, 2, 32, 64).to(torch.float8_e4m3fn)], 0),
+    "smaller blocks of the kernel": ([filled(BLOCKS * 4, 2, 16, 32)], 0),
+    "smaller blocks of the kernel, K and V apart": ([filled(2, BLOCKS * 4, 16, 2, 32)], 1),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_blocks_come_back_as_they_were(name: str) -> None:
+    tensors, dim = LAYOUTS[name]
+    tensors = [t.view(torch.uint8) if t.dtype == torch.float8_e4m3fn else t for t in tensors]
+    caches = {f"model.layers.{i}.attn": t for i, t in enumerate(tensors)}
+    layout = layout_of(caches, list(caches), BLOCKS)
+    before = [t.clone() for t in tensors]
+    blocks = bytearray(3 * layout.pieces.block_bytes)
+    assert len(blocks) == 3 * sum(t[0].nbytes if dim == 0 else t[:, 0].nbytes for t in tensors) * (
+        tensors[0].shape[dim] // BLOCKS)
+    assert layout.pieces.gather([4, 0, 3], blocks) == 3
+    for tensor in tensors:
+        tensor.zero_()
+    layout.pieces.scatter([1, 2, 5], blocks)
+    ratio = tensors[0].shape[dim] // BLOCKS
+
+    def rows(ids: list[int]) -> list[int]:
+        return [i * ratio + k for i in ids for k in range(ratio)]
+
+    for tensor, was in zip(tensors, before, strict=True):
+        assert torch.equal(of_blocks(tensor, dim, rows([1, 2, 5])), of_blocks(was, dim, rows([4, 0, 3])))
+        assert not of_blocks(tensor, dim, rows([0, 3, 4])).any()
+        tensor.copy_(was)
+
+
+def test_layouts_have_different_names() -> None:
+    names = set()
+    for tensors, _ in LAYOUTS.values():
+        caches = {str(i): t for i, t in enumerate(tensors)}
+        names.add(layout_of(caches, list(caches), BLOCKS).name)
+    # Three have the same bytes in a block as another one, only at other distances.
+    assert len(names) == len(LAYOUTS) - 3
+
+
+@pytest.mark.parametrize("tensor", [filled(7, 5, 4), [filled(BLOCKS, 4)], None, filled(3, BLOCKS, 4, 4)])
+def test_an_unknown_layout_is_named(tensor: object) -> None:
+    with pytest.raises(UnknownLayout, match="model.layers.0.attn"):
+        layout_of({"model.layers.0.attn": tensor}, ["model.layers.0.attn"], BLOCKS)
+
+
+def test_settings() -> None:
+    read = Settings.read({"l1_capacity": "1GiB", "l2.url": "disk:/x", "l1-huge-pages": False, "strict": "true",
+                          "lookup_timeout": 1, "attach_connections": 2})
+    assert read.strict and read.lookup_timeout == 1.0
+    flags = read.server_flags()
+    assert flags == ["--l1-capacity", "1GiB", "--l2-url", "disk:/x", "--l1-huge-pages", "false"]
+    assert read.attach_options() == {"attach_connections": "2"}
+    with pytest.raises(reprise.ConfigError, match="did you mean 'l1_capacity'"):
+        Settings.read({"capacity": "1GiB"})
+    with pytest.raises(reprise.ConfigError, match="unix:"):
+        Settings.read({"cache_url": "http://x"})
+    with pytest.raises(reprise.ConfigError, match="daemon's affair"):
+        Settings.read({"cache_url": "unix:///x", "l1_capacity": "1GiB"})
+    with pytest.raises(reprise.ConfigError, match="between 0 and 3600"):
+        Settings.read({"load_timeout": -1})
+
+
+def test_the_private_server_is_started_again_and_stopped() -> None:
+    settings = Settings.read({"l1_capacity": "16MiB"})
+    server = PrivateServer(settings, "an-engine")
+    try:
+        assert server.wait_ready(60)
+        assert oct(socket_dir("an-engine").stat().st_mode & 0o777) == "0o700"
+        first = server.pid
+        with open_cache(home_of(settings, "an-engine"), 10.0) as cache:
+            assert cache.stats().l1.capacity_bytes == 16 << 20
+            assert first is not None
+            os.kill(first, 9)
+            eventually(lambda: server.pid not in (None, first), "it is started again")
+            eventually(lambda: cache.stats().l1.capacity_bytes == 16 << 20, "it is found again")
+    finally:
+        server.stop()
+    assert not socket_dir("an-engine").exists()
+    assert server.pid is None or not Path(f"/proc/{server.pid}").exists()
+
+
+def test_the_private_server_ends_with_its_parent() -> None:
+    program = ("import sys, time; from reprise.vllm.home import PrivateServer; "
+               "from reprise.vllm.settings import Settings; "
+               "s = PrivateServer(Settings.read({'l1_capacity': '16MiB'}), 'orphan'); "
+               "assert s.wait_ready(60); print(s.pid, flush=True); time.sleep(600)")
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert parent.stdout
+    pid = int(parent.stdout.readline())
+    assert Path(f"/proc/{pid}").exists()
+    parent.kill()
+    parent.wait(60)
+    eventually(lambda: not _running(pid), "the server ends")
+
+
+def test_a_folder_left_behind_is_removed() -> None:
+    left = socket_dir("killed")
+    left.mkdir(mode=0o700, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as once:
+        once.bind(str(left / "reprise.sock"))
+    os.utime(left / "reprise.sock", (1, 1))
+    alive = PrivateServer(Settings.read({"l1_capacity": "16MiB"}), "alive")
+    try:
+        assert alive.wait_ready(60)
+        assert not left.exists()
+        other = PrivateServer(Settings.read({"l1_capacity": "16MiB"}), "other")
+        assert other.wait_ready(60)
+        other.stop()
+        assert socket_dir("alive").exists()
+    finally:
+        alive.stop()
+
+
+def test_options_that_cannot_work_fail_at_once() -> None:
+    settings = Settings.read({"l1_policy": "none-such"})
+    server = PrivateServer(settings, "broken")
+    try:
+        assert not server.wait_ready(60)
+        assert server.failed
+    finally:
+        server.stop()
+    assert home_of(settings, "broken").url.startswith("unix:///")
+
+
+def _running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,225 @@
+"""The scheduler's half alone: steps told to it by hand, a cache that answers as told."""
+
+from __future__ import annotations
+
+import hashlib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reprise import _native
+from reprise.vllm.home import Home
+from reprise.vllm.identity import Shard, host
+from reprise.vllm.lookup import PENDING
+from reprise.vllm.scheduler import SchedulerSide
+from reprise.vllm.settings import Settings
+from reprise.vllm.tables import BlockTables
+
+BLOCK = 32
+
+
+class FakeLease:
+    def __init__(self, blocks: int, ranks: int) -> None:
+        self.match = SimpleNamespace(blocks=blocks, reason=_native.Reason.NONE)
+        self.token = b"t" * 16
+        self.valid = True
+        self.released = 0
+        self._length = blocks * ranks
+
+    def __len__(self) -> int:
+        return self._length
+
+    def release(self) -> None:
+        self.released += 1
+
+
+class FakeLookup:
+    """Has `blocks` of whatever is asked for."""
+
+    def __init__(self, ranks: int) -> None:
+        self.blocks = 0
+        self.pending = False
+        self.asked: list[int] = []
+        self.leases: list[FakeLease] = []
+        self._ranks = ranks
+
+    def ask(self, request_id: str, keys: bytes, namespaces: Any, worth: Any) -> Any:
+        self.asked.append(len(keys) // 16)
+        if self.pending:
+            return PENDING
+        blocks = min(self.blocks, len(keys) // 16)
+        if blocks:
+            self.leases.append(FakeLease(blocks, self._ranks))
+            return self.leases[-1]
+        return None
+
+    def forget(self, request_id: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def request(name: str, tokens: int, seed: str = "") -> Any:
+    hashes = [hashlib.sha256(f"{seed or name}{i}".encode()).digest() for i in range(tokens // BLOCK)]
+    return SimpleNamespace(request_id=name, num_tokens=tokens, num_prompt_tokens=tokens, block_hashes=hashes,
+                           prompt_embeds=None, lora_request=None, skip_reading_prefix_cache=False)
+
+
+class Rig:
+    def __init__(self, ranks: int = 1, overlapping: bool = False) -> None:
+        self.lookup = FakeLookup(ranks)
+        self._running: list[int] = []
+        tables = BlockTables(BLOCK, BLOCK, "sha256", trust=False, decode=False)
+        self.side = SchedulerSide(Settings(), self.lookup, Home("unix:///x"), tables, scope="",  # type: ignore[arg-type]
+                                  overlapping=overlapping, saves=True)
+        shards = [Shard(model="m", revision="r", dtype="d", layout="l", block_tokens=BLOCK, block_bytes=64,
+                        layers=(0, 1), heads=(i, i + 1), host=host()) for i in range(ranks)]
+        assert self.side.set_shards(shards, ranks) == ""
+
+    def start(self, asked: Any, ids: list[int], computed: int = 0) -> int:
+        external = self.side.promise(asked, computed)
+        assert external is not None
+        self.side.allocated(asked, (ids,), external)
+        return external
+
+    def step(self, *new: tuple[str, list[int], int], cached: tuple[tuple[str, list[int], int], ...] = (),
+             resumed: set[str] | None = None, **tokens: int) -> Any:
+        """`new`, `cached`: (request, block ids, computed tokens); `tokens`: how many the step computes of each."""
+        plan = self.side.plan(SimpleNamespace(
+            scheduled_new_reqs=[SimpleNamespace(req_id=r, block_ids=(ids,), num_computed_tokens=n)
+                                for r, ids, n in new],
+            scheduled_cached_reqs=SimpleNamespace(
+                req_ids=[r for r, _, _ in cached], resumed_req_ids=resumed or set(),
+                new_block_ids=[(ids,) if ids else None for _, ids, _ in cached],
+                num_computed_tokens=[n for _, _, n in cached]),
+            num_scheduled_tokens=tokens, total_num_scheduled_tokens=sum(tokens.values())))
+        self._running.append(plan.number)
+        return plan
+
+    def over(self, invalid: Any) -> None:
+        """The oldest step is reported."""
+        self.side.outcome(self._running.pop(0), invalid)
+
+
+def saved(plan: Any) -> list[tuple[str, int, list[int]]]:
+    return [(save.request_id, save.first, save.block_ids) for save in plan.saves]
+
+
+def test_blocks_are_saved_as_they_complete() -> None:
+    rig = Rig()
+    assert rig.start(request("a", 150), [7, 3, 9, 4, 5]) == 0
+    assert saved(rig.step(("a", [7, 3, 9], 0), a=70)) == [("a", 0, [7, 3])]
+    rig.over(())
+    assert saved(rig.step(cached=(("a", [4, 5], 70),), a=80)) == [("a", 2, [9, 4])]  # The fifth is not complete.
+    rig.over(())
+    assert saved(rig.step(cached=(("a", [], 150),), a=40)) == []  # Generated tokens are not asked for.
+
+
+def test_a_preempted_request_has_other_blocks() -> None:
+    rig = Rig()
+    rig.start(request("a", 100), [1, 2, 3, 4])
+    rig.step(("a", [1, 2, 3, 4], 0), a=70)
+    rig.over(())
+    rig.start(request("a", 100), [8, 9, 10, 11])
+    plan = rig.step(cached=(("a", [8, 9, 10, 11], 0),), resumed={"a"}, a=100)
+    assert saved(plan) == [("a", 0, [8, 9, 10])]
+
+
+def test_a_promise_leaves_a_token_and_is_held_until_the_step_is_over() -> None:
+    rig = Rig()
+    rig.lookup.blocks = 100
+    assert rig.start(request("a", 4 * BLOCK), [1, 2, 3, 4]) == 3 * BLOCK
+    (lease,) = rig.lookup.leases
+    plan = rig.step(("a", [1, 2, 3, 4], 96), a=32)
+    assert [load.block_ids for load in plan.loads] == [[1, 2, 3]]
+    assert lease.released == 0
+    rig.over(())
+    assert lease.released == 1
+
+
+def test_what_the_engine_has_itself_is_not_asked_for() -> None:
+    rig = Rig()
+    rig.lookup.blocks = 100
+    assert rig.start(request("a", 170), [1, 2, 3, 4, 5, 6], computed=64) == 3 * BLOCK
+    assert rig.lookup.asked == [3]
+    plan = rig.step(("a", [1, 2, 3, 4, 5, 6], 160), a=10)
+    assert plan.loads[0].block_ids == [3, 4, 5]
+
+
+def test_a_request_that_asks_again_has_its_promise() -> None:
+    rig = Rig()
+    rig.lookup.blocks = 2
+    asked = request("a", 100)
+    assert [rig.side.promise(asked, 0) for _ in range(5)] == [64] * 5
+    assert len(rig.lookup.leases) == 1
+    rig.lookup.leases[0].valid = False
+    assert rig.side.promise(asked, 0) == 64
+    assert len(rig.lookup.leases) == 2
+    rig.side.finished("a")
+    assert [lease.released for lease in rig.lookup.leases] == [1, 1]
+
+
+def test_a_request_is_put_off_while_its_blocks_are_fetched() -> None:
+    rig = Rig()
+    rig.lookup.pending = True
+    assert rig.side.promise(request("a", 100), 0) is None
+
+
+def test_a_key_that_failed_is_not_promised_until_it_is_saved_anew() -> None:
+    rig = Rig()
+    rig.lookup.blocks = 100
+    rig.start(request("a", 100, "same"), [1, 2, 3, 4])
+    rig.step(("a", [1, 2, 3, 4], 96), a=4)
+    rig.over({2})
+    assert rig.side.promise(request("b", 100, "same"), 0) == 1 * BLOCK
+    rig.side.finished("b")
+    plan = rig.step(cached=(("a", [], 32),), a=68)  # vLLM computes from the block that failed on.
+    assert saved(plan) == [("a", 0, [1, 2, 3])]
+    rig.over(())
+    assert rig.side.promise(request("c", 100, "same"), 0) == 3 * BLOCK
+
+
+@pytest.mark.parametrize(("ranks", "overlapping"), [(2, False), (1, True)])
+def test_nothing_is_saved_before_it_is_known_whether_all_ranks_loaded(ranks: int, overlapping: bool) -> None:
+    rig = Rig(ranks, overlapping)
+    rig.lookup.blocks = 2
+    rig.start(request("a", 200), [1, 2, 3, 4, 5, 6, 7])
+    assert saved(rig.step(("a", [1, 2, 3, 4, 5, 6, 7], 64), a=64)) == []
+    if overlapping:
+        assert saved(rig.step(cached=(("a", [], 128),), a=32)) == []
+        rig.over(())
+    rig.over(())
+    plan = rig.step(cached=(("a", [], 160),), a=32)
+    assert saved(plan) == [("a", 0, [1, 2, 3, 4, 5, 6])]
+
+
+def test_a_rank_that_cannot_is_named() -> None:
+    rig = Rig()
+    good = Shard(host=host())
+    assert rig.side.set_shards([good, good.broken("rank 1: odd")], 2) == "rank 1: odd"
+    assert "1 of 2 ranks" in rig.side.set_shards([good], 2)
+    assert "another host" in rig.side.set_shards([Shard(host="elsewhere")], 1)
+
+
+def test_after_a_reset_blocks_have_other_names() -> None:
+    rig = Rig()
+    before = rig.step().scope
+    assert rig.side.reset()
+    after = rig.step().scope
+    assert before != after
+    assert Shard("m", "r", "d", "l", 1, 1, (0, 1), (0, 1)).namespace(before).id != Shard(
+        "m", "r", "d", "l", 1, 1, (0, 1), (0, 1)).namespace(after).id
+
+
+def test_steps_that_are_not_reported_do_not_shift_the_others() -> None:
+    rig = Rig()
+    rig.lookup.blocks = 100
+    for _ in range(5):
+        rig.step()  # Nothing to compute: vLLM does not report those.
+    rig.start(request("a", 100, "same"), [1, 2, 3, 4])
+    number = rig.step(("a", [1, 2, 3, 4], 96), a=4).number
+    rig.side.outcome(number, {2})
+    assert [lease.released for lease in rig.lookup.leases] == [1]
+    assert rig.side.promise(request("b", 100, "same"), 0) == 1 * BLOCK
