@@ -151,8 +151,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write everything, every run too, here")
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="few pages and three pairs: the figures mean nothing")
+    parser.add_argument("--threads", type=int, default=1, help="of each side: ours, and torch's for `file`")
     given = parser.parse_args()
-    torch.set_num_threads(1)  # SGLang's ranks share the cores; with more, the threads wait for one another here.
+    torch.set_num_threads(given.threads)
     pages, pairs = (8, 3) if given.quick else (128, given.pairs)
     capacity = f"{pages * 2 * 5}MiB"
     rows: list[Row] = []
@@ -162,11 +163,12 @@ def main() -> int:
         stack.callback(daemon.close)
         for layout in ("page_first", "layer_first"):
             for where, extra in (("own memory", {"l1_capacity": capacity}), ("a daemon", {"cache_url": daemon.url})):
-                for row in case(layout, where, pages, pairs, folder, extra):
+                for row in case(layout, where, pages, pairs, folder, {**extra, "threads": given.threads}):
                     rows.append(row)
                     sys.stderr.write(f"{row.case}: {'failed' if row.error else 'done'}\n")
     about = machine()
-    report = {"name": "sglang", "machine": about, "quick": given.quick, "limit": "SGLang's file backend",
+    report = {"name": "sglang", "machine": about, "quick": given.quick,
+              "limit": "SGLang's file backend", "threads": given.threads,
               "rows": [row.as_json() for row in rows]}
     sys.stdout.write(table(rows))
     sys.stdout.write(f"{about['cpu']}, {about['cores']} cores, {about['memory_bytes'] >> 30} GiB, {about['kernel']}\n")
