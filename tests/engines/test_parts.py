@@ -93,6 +93,12 @@ def test_layouts_have_different_names() -> None:
     assert len(names) == len(LAYOUTS) - 3
 
 
+def test_permuted_dimensions_cost_no_pieces() -> None:
+    tensors, _ = LAYOUTS["heads before tokens"]
+    caches = {str(i): t for i, t in enumerate(tensors)}
+    assert layout_of(caches, list(caches), BLOCKS).pieces.num_pieces == len(tensors)
+
+
 @pytest.mark.parametrize("tensor", [filled(7, 5, 4), [filled(BLOCKS, 4)], None, filled(3, BLOCKS, 4, 4)])
 def test_an_unknown_layout_is_named(tensor: object) -> None:
     with pytest.raises(UnknownLayout, match="model.layers.0.attn"):
@@ -183,3 +189,4 @@ def _running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
+/root/.pyenv/libexec/pyenv-hooks: line 24: enable: cannot open shared object /root/.pyenv/libexec/pyenv-realpath.dylib: /root/.pyenv/libexec/pyenv-realpath.dylib: cannot open shared object file: No such file or directory
