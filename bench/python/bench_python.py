@@ -119,7 +119,8 @@ class Bench:
         for keys, bar in (("tokens", 1 / 100), ("hashes", 1 / 8)):
             yield from self.against("chunked acquire", names[keys], keys, "acquire", "acquire", bar)
         for keys in ("tokens", "hashes"):
-            yield from self.against("chunked acquire, a tensor a block", names[keys], keys, "acquire_tensors", None, None)
+            what = "chunked acquire, a tensor a block"
+            yield from self.against(what, names[keys], keys, "acquire_tensors", None, None)
         for keys in ("tokens", "hashes"):
             yield from self.against("put", names[keys], keys, "put", "put", 1 / 5)
         yield from self.copies("drop-in", self.ours, "aibrix", "get", 0.85)
@@ -166,6 +167,12 @@ class Bench:
         yield row
 
 
+def newest_wheel_test() -> Path:
+    """Where ./dev wheel installed ours last."""
+    found = sorted(BUILD.glob("wheel-test-*/bin/python"), key=lambda path: path.lstat().st_mtime)
+    return found[-1] if found else BUILD / "wheel-test-3.11/bin/python"
+
+
 def versions(python: Path) -> str:
     code = (
         "from importlib import metadata as m\n"
@@ -181,7 +188,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write everything, every run too, here")
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="small sizes and three pairs: the figures mean nothing")
-    parser.add_argument("--ours", type=Path, default=BUILD / "wheel-test/bin/python", help="an interpreter with ours")
+    parser.add_argument("--ours", type=Path, default=newest_wheel_test(), help="an interpreter with ours")
     parser.add_argument("--upstream", type=Path, default=BUILD / "upstream-env/bin/python", help="... with 0.8.0")
     given = parser.parse_args()
     for python, how in ((given.ours, "./dev wheel"), (given.upstream, "tests/interop/aibrix/prove.py --install")):

@@ -41,8 +41,8 @@ def table(rows: list[Row]) -> str:
 
 def machine() -> dict[str, Any]:
     """Keys as in the reports of the drivers in C++."""
-    info = Path("/proc/cpuinfo").read_text()
-    cpu = next((line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")), "unknown")
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":", 1)[1].strip() for line in info if line.startswith("model name")), "unknown")
     caches = [_bytes(path) for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
     return {
         "cpu": cpu,

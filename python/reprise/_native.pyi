@@ -558,7 +558,7 @@ class KvPieces:
     @property
     def signature(self) -> str:
         """
-        The order of the bytes in a block, as text: part of a namespace's layout. It does not say what the tensors mean.
+        The order of the bytes in a block, as text: for an extra of the namespace. It does not say what the tensors mean.
         """
 
     def gather(self, block_ids: Sequence[int] | Buffer, out: Buffer | Sequence[Buffer], *, threads: int = 1) -> int:

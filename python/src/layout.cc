@@ -46,6 +46,8 @@ class PyKvPieces {
   PyKvPieces& operator=(const PyKvPieces&) = delete;
 
   static std::shared_ptr<PyKvPieces> from_tensors(nb::handle tensors, nb::handle block_dims, bool memory_order) {
+    // It would iterate, too, over what is none of its layers.
+    if (is_tensor(tensors)) throw nb::type_error("tensors: expected a sequence of tensors, not one of them");
     std::vector<nb::object> objects;
     for (nb::handle tensor : nb::borrow<nb::object>(tensors)) objects.push_back(nb::borrow(tensor));
     const std::vector<std::int64_t> dims = block_dims_of(block_dims, objects.size());
@@ -180,7 +182,7 @@ void bind_layout(nb::module_& m) {
           "How many contiguous pieces make a block: the fewer, the faster.")
       .def_prop_ro(
           "signature", [](const PyKvPieces& self) { return self.pieces().signature(); },
-          "The order of the bytes in a block, as text: part of a namespace's layout. It does not say what the tensors "
+          "The order of the bytes in a block, as text: for an extra of the namespace. It does not say what the tensors "
           "mean.");
   bind_moves(pieces);
 }

@@ -161,8 +161,10 @@ void bind_lease(nb::module_& m) {
 
 void drop(std::shared_ptr<SharedCache>& cache) {
   if (cache == nullptr) return;
+  std::shared_ptr<SharedCache> ending = std::move(cache);  // With the GIL: another thread may be looking at `cache`.
+  cache = nullptr;
   const nb::gil_scoped_release released;
-  cache.reset();
+  ending.reset();
 }
 
 PyLease::~PyLease() {

@@ -4,9 +4,21 @@ namespace nb = nanobind;
 
 namespace reprise::python {
 
+namespace {
+
+bool is_torch(nb::handle object) {
+  return nb::hasattr(object, "data_ptr") && nb::hasattr(object, "element_size");
+}
+
+}  // namespace
+
+bool is_tensor(nb::handle object) {
+  return is_torch(object) || PyObject_CheckBuffer(object.ptr()) != 0;
+}
+
 HeldTensor::HeldTensor(nb::handle object, std::int64_t block_dim, const std::string& what)
     : object_(nb::borrow(object)) {
-  if (nb::hasattr(object, "data_ptr") && nb::hasattr(object, "element_size")) {
+  if (is_torch(object)) {
     hold_torch(object, what);
   } else if (PyObject_CheckBuffer(object.ptr()) != 0) {
     hold_buffer(object, what);

@@ -44,4 +44,7 @@ class HeldTensor {
   TensorView view_;
 };
 
+/// True for what HeldTensor can take.
+[[nodiscard]] bool is_tensor(nanobind::handle object);
+
 }  // namespace reprise::python

@@ -1,6 +1,8 @@
 """What tests share: a namespace, blocks that can be told apart, and a real daemon."""
 
+import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +12,8 @@ import pytest
 import reprise
 
 BLOCK = 4096
+# The package does not need torch, and CI does not install half a gigabyte for it.
+collect_ignore = [] if importlib.util.find_spec("torch") else ["test_torch.py"]
 
 
 def make_namespace(**changes):
@@ -33,22 +37,29 @@ def cache():
 
 
 @pytest.fixture(scope="session")
-def daemon(tmp_path_factory):
-    """URL of a daemon on a Unix socket; it is told to end by its pid."""
+def daemons(tmp_path_factory):
+    """URLs of one daemon, on a Unix socket and over TCP; it is told to end by its pid."""
     folder = tmp_path_factory.mktemp("daemon")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("REPRISE_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "reprise", "serve", "--listen-unix", str(folder / "s.sock"), "--listen-admin", "",
-         "--l1-capacity", "4MiB", "--l1-policy", "lru"],
+        [sys.executable, "-m", "reprise", "serve", "--listen-unix", str(folder / "s.sock"),
+         "--listen-tcp", "127.0.0.1:0", "--listen-admin", "", "--l1-capacity", "4MiB", "--l1-policy", "lru"],
         cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        line = process.stderr.readline()  # What it listens on is said once it does.
-        assert (folder / "s.sock").exists(), line + process.stderr.read()
-        yield f"unix://{folder}/s.sock"
+        # What it listens on is said once it does.
+        lines = process.stderr.readline() + process.stderr.readline()
+        port = re.search(r"listening on tcp 127\.0\.0\.1:(\d+)", lines)
+        assert port and (folder / "s.sock").exists(), lines + process.stderr.read()
+        yield {"unix": f"unix://{folder}/s.sock", "tcp": f"tcp://127.0.0.1:{port[1]}"}
     finally:
         process.send_signal(signal.SIGTERM)
         process.stderr.close()
         assert process.wait(timeout=30) == 0
+
+
+@pytest.fixture(scope="session")
+def daemon(daemons):
+    return daemons["unix"]
 
 
 @pytest.fixture(params=["embedded", "daemon"])

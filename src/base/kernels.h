@@ -18,6 +18,11 @@ namespace reprise {
 /// the cache of the destination.
 void copy_block(MutableBytes to, Bytes from);
 
+/// Copies a part of a block of `whole` bytes, which as a whole will not be read again soon. In no order with what the
+/// thread writes next: call finish_parts() before anybody is told.
+void copy_part(MutableBytes to, Bytes from, std::size_t whole);
+void finish_parts();
+
 /// copy_block and the checksum of what was copied, in one pass over the source.
 [[nodiscard]] std::uint64_t copy_block_checksum(MutableBytes to, Bytes from);
 

@@ -15,6 +15,9 @@ struct KernelSet {
   const char* name;
   std::uint64_t (*checksum)(const std::byte* from, std::size_t size);
   void (*copy)(std::byte* to, const std::byte* from, std::size_t size);
+  // Copies past the cache whatever the size, and in no order with what follows before `fence`.
+  void (*stream)(std::byte* to, const std::byte* from, std::size_t size);
+  void (*fence)();
   std::uint64_t (*copy_checksum)(std::byte* to, const std::byte* from, std::size_t size);
   // XXH3-64 of what comes in pieces; `state` is kStreamStateBytes long and 64-aligned.
   void (*stream_start)(void* state);
@@ -32,5 +35,7 @@ extern const KernelSet kAvx512Kernels;
 
 /// From this size on a copy bypasses the destination's cache. Measured: see bench/kernels.
 extern const std::size_t kStreamFrom;
+/// And the least part of such a copy that does.
+extern const std::size_t kStreamPartFrom;
 
 }  // namespace reprise::kernels

@@ -8,6 +8,8 @@
 #include <random>
 #include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/kernels_impl.h"
@@ -83,16 +85,19 @@ TEST(RunningChecksumTest, StartsAgain) {
 TEST_P(EachKernelSet, CopiesEveryByteAndNoOther) {
   const std::vector<std::byte> source = noise(1 << 21);
   std::vector<std::byte> target(1 << 21);
-  for (const bool hashed : {false, true}) {
+  for (const auto how : {"copy", "stream", "copy and sum"}) {
     for (const std::size_t size : sizes()) {
       for (const auto& [in, out] : {std::pair{0, 64}, {1, 64}, {0, 65}, {33, 127}}) {
         const std::byte* from = source.data() + in;
         std::byte* to = target.data() + out;
         std::memset(target.data(), static_cast<int>(kGuard), size + 256);
-        if (hashed) {
-          ASSERT_EQ(GetParam()->copy_checksum(to, from, size), XXH3_64bits(from, size)) << size << " bytes";
-        } else {
+        if (how == std::string_view("copy")) {
           GetParam()->copy(to, from, size);
+        } else if (how == std::string_view("stream")) {
+          GetParam()->stream(to, from, size);
+          GetParam()->fence();
+        } else {
+          ASSERT_EQ(GetParam()->copy_checksum(to, from, size), XXH3_64bits(from, size)) << size << " bytes";
         }
         ASSERT_EQ(std::memcmp(to, from, size), 0) << size << " bytes, in+" << in << " out+" << out;
         ASSERT_EQ(to[-1], kGuard) << size;
@@ -115,6 +120,7 @@ TEST(Kernels, ChecksumOfNothingIsXxh3sConstant) {
   EXPECT_EQ(checksum({}), 0x2D06800538D394C2ULL);
   EXPECT_EQ(copy_block_checksum({}, {}), 0x2D06800538D394C2ULL);
   copy_block({}, {});
+  copy_part({}, {}, 1 << 20);
 }
 
 }  // namespace

@@ -22,7 +22,8 @@ constexpr std::array<Unit, 10> kSizes{{{"", 1},
                                        {"MB", 1e6},
                                        {"GB", 1e9},
                                        {"TB", 1e12}}};
-constexpr std::array<Unit, 5> kDurations{{{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"min", 60e9}}};
+constexpr std::array<Unit, 6> kDurations{
+    {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"min", 60e9}, {"h", 3600e9}}};
 constexpr double kMost = 9.2e18;  // below 2^63
 
 Result<double> parse(std::string_view option, std::string_view text, std::span<const Unit> units,
@@ -51,6 +52,7 @@ Result<std::uint64_t> parse_size(std::string_view option, std::string_view text)
 }
 
 Result<Duration> parse_duration(std::string_view option, std::string_view text) {
+  if (text == "0") return Duration(0);  // In any unit.
   const auto ns = parse(option, text, kDurations, "a duration such as 500us, 20ms or 2s");
   if (!ns) return std::unexpected(ns.error());
   return Duration(std::llround(*ns));

@@ -27,6 +27,8 @@ TEST(Size, ErrorsNameOptionAndValue) {
 TEST(Size, ReadsDurations) {
   EXPECT_EQ(*parse_duration("delay", "250us"), std::chrono::microseconds(250));
   EXPECT_EQ(*parse_duration("delay", "1.5s"), std::chrono::milliseconds(1500));
+  EXPECT_EQ(*parse_duration("ttl", "2h"), std::chrono::hours(2));
+  EXPECT_EQ(*parse_duration("ttl", "0"), Duration(0)) << "in any unit";
   EXPECT_FALSE(parse_duration("delay", "5"));
 }
 

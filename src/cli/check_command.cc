@@ -108,7 +108,9 @@ class Judge {
       return;
     }
     if (is_server(options_.l2_url)) server();
-    if (scheme == "disk") disk(options_.l2_url.substr(colon + 1));
+    const std::string rest = options_.l2_url.substr(colon + 1);
+    if (scheme == "disk" || scheme == "fs" || scheme == "rocksdb") directory(rest);
+    if (scheme == "disk") disk();
     if (options_.l1_capacity == 0 && options_.l2_ingest != Ingest::kAll) {
       add(Level::kWarning, "l2.ingest", "without an L1 only ALL makes sense: nothing becomes hot or is evicted");
     }
@@ -132,9 +134,13 @@ class Judge {
     }
   }
 
-  void disk(const std::string& rest) {
+  void directory(const std::string& rest) {
     const std::size_t question = std::min(rest.find('?'), rest.size());
     const std::string path = rest.substr(0, question);
+    if (path.empty()) {
+      add(Level::kBad, "l2.url", options_.l2_url + " names no directory");
+      return;
+    }
     const DiskFacts facts = probe_disk_(path);
     if (!facts.is_directory) {
       add(Level::kBad, "l2.url", facts.existing + " is not a directory");
@@ -143,6 +149,9 @@ class Judge {
     } else {
       capacity(rest.substr(question), facts);
     }
+  }
+
+  void disk() {
     if (!machine_.io_uring) {
       add(Level::kWarning, "io_uring",
           "not permitted (" + machine_.io_uring_refusal + "): the disk tier uses plain reads and writes");

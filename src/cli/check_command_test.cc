@@ -29,7 +29,7 @@ class Check : public ::testing::Test {
  protected:
   Check() {
     services_.policy_names = {"adaptive", "lru"};
-    services_.store_schemes = {"disk", "mock"};
+    services_.store_schemes = {"disk", "fs", "mock", "rocksdb"};
     machine_.memory_bytes = 16ULL << 30;
     machine_.available_bytes = 10ULL << 30;
     machine_.io_uring = true;
@@ -85,6 +85,23 @@ TEST_F(Check, TheDiskMustBeThereWritableAndLargeEnough) {
   EXPECT_THAT(run(), finding(Level::kBad, "l2.url", "no permission"));
   disk_.is_directory = false;
   EXPECT_THAT(run(), finding(Level::kBad, "l2.url", "not a directory"));
+}
+
+TEST_F(Check, OtherStoresInDirectoriesAreJudgedToo) {
+  machine_.io_uring = false;
+  for (const std::string scheme : {"fs:", "rocksdb:"}) {
+    disk_.writable = true;
+    options_.l2_url = scheme + "/data/tier?ttl=60s";
+    EXPECT_THAT(run(), finding(Level::kFine, "l2.url", "50.0 GiB free in /data"));
+    EXPECT_THAT(run(), Not(finding(Level::kWarning, "io_uring", ""))) << "they do not use it";
+    disk_.writable = false;
+    EXPECT_THAT(run(), finding(Level::kBad, "l2.url", "no permission"));
+    options_.l2_url = scheme;
+    EXPECT_THAT(run(), finding(Level::kBad, "l2.url", "names no directory"));
+  }
+  disk_.writable = true;
+  options_.l2_url = "fs:/data?capacity=60GiB";
+  EXPECT_THAT(run(), finding(Level::kWarning, "l2.url", "60GiB is more than the 50.0 GiB free"));
 }
 
 TEST_F(Check, WhatTheKernelRefusesIsAWarning) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <stdexcept>
 #include <thread>
 
@@ -122,11 +123,12 @@ TEST_F(LoaderTest, TimesOutWhileTheStoreStillHangs) {
 // A store that gives up at its deadline can only answer that it found nothing, and may do so a moment before the caller
 // leaves: that is no miss.
 TEST_F(LoaderTest, WhatAStoreDoesNotKnowByTheDeadlineIsNoMiss) {
-  options.l2_max_abandoned = 100;
+  std::atomic<TimePoint> when;
+  hooks->contains = [&when] { std::this_thread::sleep_until(when.load()); };
   start();
   for (int round = 0; round < 60; ++round) {
     const Deadline deadline = Deadline::after(1ms);
-    hooks->contains = [when = deadline.when()] { std::this_thread::sleep_until(when); };
+    when = deadline.when();
     ASSERT_EQ(ask(make_keys(1, 1), deadline), Reason::kTimeout) << round;
     await_running(0);
   }

@@ -5,12 +5,16 @@
 #include <limits>
 #include <utility>
 
+#include "base/kernels.h"
+
 namespace reprise {
 namespace {
 
 // Far beyond any memory, and far from where sums of a few of them overflow.
 constexpr std::int64_t kMaxExtent = std::int64_t{1} << 56;
 constexpr std::uint64_t kMaxBlockBytes = std::uint64_t{1} << 56;
+// So that a namespace takes it for an extra.
+constexpr std::size_t kMaxSignature = 4096;
 
 struct Dim {
   std::int64_t size;
@@ -166,7 +170,9 @@ std::string joined(const std::vector<std::string>& signatures) {
     text += (i == 0 ? "" : "+") + std::to_string(end - i) + "x" + signatures[i];
     i = end;
   }
-  return text;
+  if (text.size() <= kMaxSignature) return text;
+  return std::to_string(signatures.size()) + " tensors, XXH3 " +
+         std::to_string(checksum(std::as_bytes(std::span(text.data(), text.size()))));
 }
 
 }  // namespace

@@ -55,7 +55,8 @@ class BlockPieces {
   [[nodiscard]] std::uint64_t block_bytes() const { return block_bytes_; }
   [[nodiscard]] std::uint32_t num_blocks() const { return num_blocks_; }
   /// What the order of the bytes in a block follows from, as text: two recipes of the same signature may exchange
-  /// blocks if their tensors mean the same. Independent of addresses and of how many blocks there are.
+  /// blocks if their tensors mean the same. Independent of addresses and of how many blocks there are; at most 4096
+  /// bytes, the value of a namespace's extra.
   [[nodiscard]] const std::string& signature() const { return signature_; }
 
  private:

@@ -65,6 +65,12 @@ TEST(BlockPieces, LayersOneAfterTheOtherDoNot) {
   EXPECT_EQ(pieces->block_bytes(), 32);
 }
 
+TEST(BlockPieces, NeighboursInOneBlockThatPartInTheNextStayApart) {
+  const TensorView left{at(0x10000), 2, {4, 8}, {16, 1}, 0};
+  const TensorView right{at(0x10000 + 16), 2, {4, 8}, {32, 1}, 0};
+  EXPECT_EQ(text_of(pieces_of({left, right})), "0+16/32 16+16/64");
+}
+
 TEST(BlockPieces, PermutedDimensionsAreManyInLogicalOrderAndOneInMemoryOrder) {
   // Shape [blocks 5, tokens 4, heads 2, 8], in memory [blocks, heads, tokens, 8].
   const TensorView view{at(0x10000), 2, {5, 4, 2, 8}, {64, 8, 32, 1}, 0};
@@ -111,6 +117,16 @@ TEST(BlockPieces, SignatureSaysTheOrderAndNothingElse) {
   EXPECT_EQ(signature({backwards}, memory), "1x[4,8]*1~0");
 }
 
+TEST(BlockPieces, SignaturesOfManyTensorsStayShort) {
+  std::vector<TensorView> tensors;
+  for (std::int64_t i = 0; i < 1000; ++i) tensors.push_back(contiguous({4, 8 + i % 2}, 0));
+  const std::string many = pieces_of(tensors).value().signature();
+  EXPECT_EQ(many.substr(0, 19), "1000 tensors, XXH3 ");
+  EXPECT_EQ(pieces_of(tensors).value().signature(), many);
+  tensors.back() = contiguous({4, 10}, 0);
+  EXPECT_NE(pieces_of(tensors).value().signature(), many);
+}
+
 TEST(BlockPieces, RefusesWhatCannotBe) {
   const auto refused = [](const TensorView& view) { return text_of(pieces_of({contiguous({8, 4}, 0), view})); };
   EXPECT_EQ(text_of(pieces_of({})), "there are no tensors");
@@ -124,7 +140,7 @@ TEST(BlockPieces, RefusesWhatCannotBe) {
 
 TEST(BlockPieces, RefusesElementsThatOverlap) {
   const auto refused = [](std::vector<std::int64_t> shape, std::vector<std::int64_t> stride) {
-    const auto pieces = pieces_of({{at(0x10000), 2, std::move(shape), std::move(stride), 0}});
+    const auto pieces = pieces_of({{at(0x10000), 1, std::move(shape), std::move(stride), 0}});
     return !pieces && pieces.error().message.find("overlap") != std::string::npos;
   };
   EXPECT_TRUE(refused({8, 4}, {0, 1})) << "all blocks are one";

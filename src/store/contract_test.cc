@@ -5,6 +5,7 @@
 #include "store/disk/disk_store.h"
 #include "store/fs/fs_store.h"
 #include "store/mock/mock_store.h"
+#include "store/rocksdb/rocksdb_store.h"
 #include "testing/faulty_store.h"
 #include "testing/memory_env.h"
 #include "testing/store_contract.h"
@@ -33,6 +34,15 @@ StoreForm fs(const std::string& name, const std::string& options) {
           }};
 }
 
+StoreForm rocksdb(const std::string& name, const std::string& options) {
+  return {name, [options](std::shared_ptr<void>& home) -> std::unique_ptr<Store> {
+            if (home == nullptr) home = std::make_shared<TempDir>();
+            auto store = RocksdbStore::open("rocksdb:" + static_cast<TempDir*>(home.get())->path() + "/d?" + options);
+            EXPECT_TRUE(store) << store.error().message;
+            return store ? std::move(*store) : nullptr;
+          }};
+}
+
 std::unique_ptr<Store> fs_in_memory(std::shared_ptr<void>& home, const FsOptions& options) {
   if (home == nullptr) home = std::make_shared<MemoryEnv>();
   auto& env = *static_cast<MemoryEnv*>(home.get());
@@ -51,6 +61,8 @@ std::vector<StoreForm> forms() {
       disk("DiskPlain", "io=plain&direct=off"),
       disk("DiskPlainDirect", "io=plain&direct=auto"),
       fs("Fs", "threads=4"),
+      rocksdb("Rocksdb", "background-jobs=2"),
+      rocksdb("RocksdbSmallBuffers", "background-jobs=2&write-buffer=256KiB&target-file=256KiB&max-wal=1MiB"),
       {"FsMemory", [](std::shared_ptr<void>& home) { return fs_in_memory(home, {.path = "/d", .threads = 2}); }},
       {"FsMemoryBounded",
        [](std::shared_ptr<void>& home) {

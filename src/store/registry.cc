@@ -5,6 +5,7 @@
 #include "store/disk/disk_store.h"
 #include "store/fs/fs_store.h"
 #include "store/mock/mock_store.h"
+#include "store/rocksdb/rocksdb_store.h"
 
 namespace reprise {
 
@@ -13,6 +14,7 @@ StoreRegistry StoreRegistry::with_builtins() {
   registry.factories_.emplace("disk", [](std::string_view url) { return DiskStore::open(url); });
   registry.factories_.emplace("fs", [](std::string_view url) { return FsStore::open(url); });
   registry.factories_.emplace("mock", MockStore::open);
+  registry.factories_.emplace("rocksdb", [](std::string_view url) { return RocksdbStore::open(url); });
   return registry;
 }
 

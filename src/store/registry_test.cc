@@ -9,7 +9,7 @@ namespace {
 
 TEST(StoreRegistry, MakesByScheme) {
   const StoreRegistry registry = StoreRegistry::with_builtins();
-  EXPECT_THAT(registry.schemes(), ::testing::Contains("mock"));
+  EXPECT_THAT(registry.schemes(), ::testing::ElementsAre("disk", "fs", "mock", "rocksdb"));
   const auto store = registry.make("mock:?capacity=1MiB");
   ASSERT_TRUE(store);
   EXPECT_EQ((*store)->info().name, "mock");
@@ -36,6 +36,8 @@ TEST(StoreRegistry, TakesMoreButNoneTwice) {
 TEST(StoreRegistry, WrongOptionsAreNamed) {
   const StoreRegistry registry = StoreRegistry::with_builtins();
   EXPECT_NE(registry.make("mock:?capacity=lots").error().message.find("capacity=lots"), std::string::npos);
+  EXPECT_NE(registry.make("fs:/x?trust=on").error().message.find("trust"), std::string::npos);
+  EXPECT_NE(registry.make("rocksdb:/x?max-wal=1").error().message.find("max-wal=1B"), std::string::npos);
   EXPECT_NE(registry.make("mock:?color=red").error().message.find("color"), std::string::npos);
 }
 

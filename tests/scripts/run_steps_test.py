@@ -35,6 +35,14 @@ class RunSteps(TreeTest):
         code, out = self.steps("a 1 echo 2 passed, 0 failed\nb 1 echo '100% tests passed, 0 tests failed out of 4'\n")
         self.assertEqual((code, out[-1]), (0, "6 passed, 0 failed"))
 
+    def test_pytest_closes_with_words_of_its_own(self):
+        for name, line in (("one", "63 passed, 2 warnings in 61.22s (0:01:01)"),
+                           ("two", "==== 2 failed, 37 passed, 1 skipped, 1 error in 3.10s ====")):
+            self.write(name, line + "\n")
+        code, out = self.steps(f"both 1 cat {self.root}/one {self.root}/two; false\n")
+        self.assertEqual((code, out[-1]), (1, "100 passed, 3 failed"))
+        self.assertIn("  skipped: 1 of pytest's", out)
+
     def test_a_step_that_fails_without_a_count_is_a_failure_and_the_rest_still_runs(self):
         code, out = self.steps("build 1 echo no such compiler; exit 3\nunit 1 echo 2 passed, 0 failed\n")
         self.assertEqual((code, out[-1]), (1, "2 passed, 1 failed"))

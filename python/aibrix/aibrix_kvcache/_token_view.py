@@ -215,7 +215,10 @@ class TokenListView(CachedPyObjectBase, KVCacheIds):
         if self._data is other._data:
             return True
         source = getattr(self._meta_, "source", None)
-        return source is not None and source is getattr(other._meta_, "source", None)
+        if source is None or source is not getattr(other._meta_, "source", None):
+            return False
+        # Both are copies, and the array may have changed between the one and the other.
+        return np.array_equal(self._data[other._start : other._stop], other.to_numpy())
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.to_numpy())

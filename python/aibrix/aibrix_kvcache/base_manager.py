@@ -12,10 +12,11 @@ import reprise
 from reprise import Reason
 
 from . import envs, profiling
+from .block_keys import Tokens
 from .cache_args import parse_kvcache_api_args
 from .cache_handle import GDRKVCacheHandle, KVCacheHandle, MemoryRegionKVCacheHandle
 from .cache_hashable import BlockHashes
-from .chains import Blocks, ChainBuilder, Tokens
+from .chains import Blocks, ChainBuilder
 from .chunks import chunk_keys
 from .common.absl_logging import getLogger
 from .config import KVCacheConfig
@@ -43,6 +44,8 @@ _CODES = {
     Reason.BUSY: StatusCodes.DENIED,
     Reason.DECLINED: StatusCodes.DENIED,
 }
+# Errors that become a status. BufferError: a lease that ran out, as after the process was stopped for long.
+_ANSWERED = (reprise.Error, ValueError, RuntimeError, BufferError)
 _ERROR_CODES = {
     reprise.ErrorCode.INVALID: StatusCodes.INVALID,
     reprise.ErrorCode.DENIED: StatusCodes.DENIED,
@@ -82,8 +85,9 @@ class BaseKVCacheManager(KVCacheManager):
             enable_breakdown_measurement=envs.AIBRIX_KV_CACHE_OL_BREAKDOWN_MEASUREMENT_ENABLED,
         )
         if self._metrics.l1 is not None:
+            tiers = self._tiers
             for usage in self._metrics.l1.usages:
-                usage.used = lambda: self._tiers.usage()[0]
+                usage.used = lambda: tiers.usage()[0]
         profiling.start()
         logger.info("%r", self)
 
@@ -157,19 +161,27 @@ class BaseKVCacheManager(KVCacheManager):
             return Status(StatusCodes.NOT_FOUND), _NO_BLOCKS
         try:
             answer = body()
-        except (reprise.Error, ValueError, RuntimeError) as error:
+        except AssertionError:  # A fault of the caller; whatever else goes wrong is no reason for an engine to end.
+            raise
+        except Exception as error:
             return _failed(error), _NO_BLOCKS
         if answer.blocks > 0:
             return Status.ok(answer.blocks * self.block_ntokens), answer
-        code = StatusCodes.NOT_FOUND
-        if answer.asked_l2 and answer.reason in (Reason.TIMEOUT, Reason.UNAVAILABLE):
-            code = _CODES[answer.reason]
-        return Status(code), answer
+        if answer.asked_l2 and answer.reason is Reason.TIMEOUT:
+            return Status(StatusCodes.TIMEOUT, "L2 did not answer in time, and L1 has nothing"), answer
+        if answer.asked_l2 and answer.reason is Reason.UNAVAILABLE:
+            return Status(StatusCodes.ERROR, "L2 is not available, and L1 has nothing"), answer
+        return Status(StatusCodes.NOT_FOUND), answer
 
     def _acquire_blocks(self, blocks: Blocks) -> tuple[MemoryRegionKVCacheHandle | None, Answer]:
         return self._tiers.acquire(blocks, self._seconds_per_block)
 
     def _copy_blocks(self, blocks: Blocks, into: KVCacheHandle) -> Answer:
+        # Here and not before: in a group, the other ranks wait for an answer of this one.
+        if unusable := _unusable(into, self.block_spec):
+            raise ValueError(unusable.value)
+        if not into.writable:
+            raise ValueError("a handle that acquire answered is the cache's own memory: get cannot copy into it")
         return self._tiers.copy_out(blocks, into.memory_regions, self._seconds_per_block)  # type: ignore[arg-type]
 
     # Writes.
@@ -188,10 +200,12 @@ class BaseKVCacheManager(KVCacheManager):
             return Status(StatusCodes.INVALID, f"{len(query)} tokens are less than a block of {self.block_ntokens}")
         try:
             handle, reason = self._tiers.allocate(self._blocks(prefix, query))
-        except (reprise.Error, ValueError) as error:
+        except _ANSWERED as error:
             return _failed(error)
         if handle is None:
-            return Status(StatusCodes.OUT_OF_MEMORY, f"no block could be made free: {reason.name}")
+            return Status(
+                StatusCodes.OUT_OF_MEMORY, f"no block could be made free, or others are storing them: {reason.name}"
+            )
         return Status.ok(handle)
 
     def allocate(self, nblocks: int) -> Status[Any]:
@@ -214,7 +228,7 @@ class BaseKVCacheManager(KVCacheManager):
 
     def _put(self, prefix: Tokens | None, query: Tokens, handle: KVCacheHandle) -> Status[Any]:
         count = min(len(query) // self.block_ntokens, len(handle))
-        refused = self._misaligned(prefix) or _mismatch(handle, self.block_spec)
+        refused = self._misaligned(prefix) or _unusable(handle, self.block_spec)
         if refused is None and self._max_seq_len > 0:
             room = self._max_seq_len - (len(prefix) if prefix is not None else 0)
             if room <= 0:
@@ -226,11 +240,16 @@ class BaseKVCacheManager(KVCacheManager):
         if refused is None and count <= 0:
             refused = Status.ok(0)
         if refused is not None:
-            handle.release()
+            if not handle.released:
+                handle.release()
             return refused
         try:
             kept, reason = self._tiers.store(self._blocks(prefix, query, count), handle)
-        except (reprise.Error, ValueError) as error:
+        except Exception as error:
+            if not handle.released:  # It was ours from the start.
+                handle.release()
+            if isinstance(error, AssertionError):
+                raise
             return _failed(error)
         if kept == 0:
             return Status(_CODES.get(reason, StatusCodes.ERROR), f"no block was kept: {reason.name}")
@@ -253,7 +272,10 @@ class BaseKVCacheManager(KVCacheManager):
     def prefetch(self, *args: Any, **kwargs: Any) -> None:
         prefix, query, _ = parse_kvcache_api_args(*args, **kwargs)
         if self._misaligned(prefix) is None and len(query) >= self.block_ntokens:
-            self._tiers.prefetch(self._blocks(prefix, query))
+            try:
+                self._tiers.prefetch(self._blocks(prefix, query))
+            except _ANSWERED as error:
+                logger.debug("prefetch: %s", error)  # There is no answer, and nobody has to prefetch.
 
     def register_kvcache(self, kvcache: torch.Tensor | list[torch.Tensor]) -> Status[Any]:
         for tensor in [kvcache] if isinstance(kvcache, torch.Tensor) else kvcache:
@@ -262,13 +284,16 @@ class BaseKVCacheManager(KVCacheManager):
         return Status.ok()  # No backend here reaches into an engine's memory.
 
     def flush(self) -> Status[Any]:
+        began = time.monotonic()
         try:
             done = self._tiers.flush(self._flush_timeout)
         except reprise.Error as error:
             return _failed(error)
-        if not done:
-            return Status(StatusCodes.TIMEOUT, f"writes to L2 were still under way after {self._flush_timeout:g} s")
-        return Status.ok()
+        if done:
+            return Status.ok()
+        if time.monotonic() - began < self._flush_timeout:
+            return Status(StatusCodes.ERROR, "L2 did not take what was to be written: it is away, or failed")
+        return Status(StatusCodes.TIMEOUT, f"writes to L2 were still under way after {self._flush_timeout:g} s")
 
     def cache_chunk_keys(self, *args: Any, **kwargs: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
         return chunk_keys(self._chunk_size, self.block_ntokens, args, kwargs)
@@ -304,7 +329,9 @@ class BaseKVCacheManager(KVCacheManager):
         observe(self._metrics, op, prefix, query, seconds, status, answer, self.block_ntokens)
 
 
-def _mismatch(handle: KVCacheHandle, spec: KVCacheBlockSpec) -> Status[Any] | None:
+def _unusable(handle: KVCacheHandle, spec: KVCacheBlockSpec) -> Status[Any] | None:
+    if handle.released:
+        return Status(StatusCodes.INVALID, "the handle was released, or put already")
     dtype, shape = getattr(handle, "_block_dtype", spec.block_dtype), getattr(handle, "_block_shape", spec.block_shape)
     if dtype != spec.block_dtype:
         return Status(StatusCodes.INVALID, f"the handle's blocks are of {dtype}, the cache's of {spec.block_dtype}")

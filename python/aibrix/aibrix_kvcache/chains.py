@@ -1,25 +1,13 @@
-"""From a prefix and a query to a chain of the core.
-
-A block's key covers everything before it from the prefix's start on. The keys of a token array (or of a list of block
-hashes) are computed once and kept with it, so that the chunks of a prompt, which are views of one array, cost a slice.
-"""
+"""From a prefix and a query to a chain of the core."""
 
 from __future__ import annotations
 
-import threading
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 import reprise
 
-from .cache_hashable import BlockHashes, TokenListView
+from .block_keys import KEY_BYTES, Tokens, joined, packed_keys
 from .spec import KVCacheBlockSpec
-
-KEY_BYTES = 16
-_HASH_ALGORITHM = "aibrix-block-hash"
-
-Tokens = TokenListView | BlockHashes
 
 
 class Blocks(NamedTuple):
@@ -52,17 +40,6 @@ class Blocks(NamedTuple):
         return Blocks(chain, keys, joined(self.prefix, self.query[:tokens]), self.query[tokens:])
 
 
-def joined(prefix: Tokens | None, query: Tokens) -> Any:
-    """Both, one after the other: a view where they are neighbours, else a copy."""
-    if prefix is None or len(prefix) == 0:
-        return query
-    if isinstance(prefix, TokenListView) and isinstance(query, TokenListView):
-        if prefix.stop == query.start and prefix.same_array(query):
-            return prefix + query
-        return TokenListView(np.concatenate([prefix.to_numpy(), query.to_numpy()]))
-    return prefix + query
-
-
 class ChainBuilder:
     """Makes chains of one namespace. Thread-safe."""
 
@@ -70,7 +47,6 @@ class ChainBuilder:
         self._ntokens = spec.block_ntokens
         self._namespace = namespace
         self._scheme = scheme
-        self._lock = threading.Lock()  # Threads may share a token array, and with it its keys.
 
     @property
     def namespace(self) -> reprise.Namespace:
@@ -81,59 +57,5 @@ class ChainBuilder:
         count = len(query) // self._ntokens
         if limit is not None:
             count = min(count, limit)
-        if isinstance(query, BlockHashes):
-            keys = self._hash_keys(query, count)
-        else:
-            keys = self._token_keys(prefix, query, count)
+        keys = packed_keys(prefix, query, self._ntokens, count, self._scheme)
         return Blocks(reprise.Chain(self._namespace, keys), keys, prefix, query)
-
-    def _token_keys(self, prefix: Tokens | None, query: TokenListView, count: int) -> memoryview:
-        if prefix is None or len(prefix) == 0:
-            start, skip, whole = query.start, 0, query
-        else:
-            assert isinstance(prefix, TokenListView), f"the prefix is a {type(prefix).__name__}, the query tokens"
-            whole = joined(prefix, query)
-            start, skip = whole.start, len(prefix) // self._ntokens
-        known = whole.meta.keys
-        slot = (start, self._ntokens, self._scheme)
-        with self._lock:
-            growing = known.get(slot)
-            if growing is None:
-                growing = known[slot] = _GrowingKeys(self._ntokens, self._scheme)
-            keys = growing.upto(whole.array, start, skip + count)
-        return keys[skip * KEY_BYTES : (skip + count) * KEY_BYTES]
-
-    def _hash_keys(self, query: BlockHashes, count: int) -> memoryview:
-        group = self._ntokens // query.block_ntokens
-        first = query.start  # In hashes of the list that all its slices share.
-        slot = (first % group, group)
-        known = query.meta.keys
-        keys = known.get(slot)
-        if keys is None:
-            packed = reprise.keys_from_hashes(
-                _HASH_ALGORITHM, query.all_hashes[first % group :], group, trust_hashes=True
-            )
-            keys = known[slot] = memoryview(packed)
-        skip = first // group
-        return keys[skip * KEY_BYTES : (skip + count) * KEY_BYTES]
-
-
-class _GrowingKeys:
-    """Keys of one token array from one place on, as far as somebody has asked."""
-
-    def __init__(self, block_ntokens: int, scheme: reprise.KeyScheme) -> None:
-        self._chain = reprise.KeyChain(block_ntokens, scheme)
-        self._ntokens = block_ntokens
-        self._packed = memoryview(b"")
-        self._blocks = 0
-
-    def upto(self, array: np.ndarray[Any, Any], start: int, blocks: int) -> memoryview:
-        if blocks > self._blocks:
-            # Whole prompts are asked for in chunks: what is there is hashed at once, up to twice of what was asked.
-            there = (len(array) - start) // self._ntokens
-            goal = min(there, max(blocks, 2 * self._blocks))
-            done = start + self._blocks * self._ntokens
-            self._chain.append(array[done : start + goal * self._ntokens].view(np.uint32))
-            self._blocks = goal
-            self._packed = memoryview(self._chain.packed())
-        return self._packed

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .block_keys import joined
 from .cache_args import parse_kvcache_api_args
 from .cache_hashable import BlockHashes, TokenListView
-from .chains import joined
 
 
 def chunk_keys(

@@ -15,7 +15,8 @@ class KVCacheConfig:
     model_spec: limits of the model; None where the caller knows none.
     multi_threaded: whether several threads may call the manager at once.
     model: name of the model, part of the identity of every block; AIBRIX_KV_CACHE_OL_MODEL where None.
-    url: the cache to use (docs/python.md); what the environment says where None.
+    url: what lies behind memory: a daemon (unix:///..., tcp://...) or any other `l2.url` of docs/configuration.md, ""
+        for nothing; what the environment says where None.
     """
 
     block_spec: KVCacheBlockSpec

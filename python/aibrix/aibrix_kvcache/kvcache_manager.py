@@ -98,7 +98,7 @@ class KVCacheManager(ABC):
         """Forgets the blocks in every tier."""
 
     def flush(self) -> Status[Any]:
-        """Waits for the writes to L2; TIMEOUT after FLUSH_TIMEOUT_S."""
+        """Waits for the writes to L2; TIMEOUT after FLUSH_TIMEOUT_S, ERROR if L2 is not there to take them."""
         return Status.ok()
 
     @abstractmethod

@@ -42,7 +42,8 @@ def observe(
         )
         left -= found
     if metrics.l2 is not None and (answer.asked_l2 or (metrics.l1 is None and op in _WRITES)):
-        found = min(fetched, answer.from_l2 * block_ntokens)
+        # What a group agreed on, or a footer allowed, may be less than the tiers had.
+        found = min(fetched - (tokens - left), answer.from_l2 * block_ntokens)
         metrics.l2.record(
             op,
             prefix_tokens=prefix_tokens + tokens - left,

@@ -1,4 +1,4 @@
-"""What the tests of the managers share: an environment, managers, prompts, and blocks whose bytes follow from their tokens."""
+"""What the tests of managers share: an environment, managers, prompts, blocks whose bytes follow from their tokens."""
 
 from __future__ import annotations
 

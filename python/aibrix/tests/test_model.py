@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rig import (
-    AMPLE,
     BLOCK_NBYTES,
     NTOKENS,
     acquired,
@@ -30,6 +30,8 @@ from rig import (
     own_handle,
     spec_of,
 )
+
+import reprise
 
 EXAMPLES = int(os.environ.get("AIBRIX_MODEL_EXAMPLES", "1"))
 TINY = 6 * BLOCK_NBYTES
@@ -77,7 +79,8 @@ def prompts(draw) -> Prompt:
     root, branch = draw(st.integers(0, 1)), draw(st.integers(0, 2))
     fork, blocks, tail = draw(st.integers(0, 4)), draw(st.integers(0, 9)), draw(st.integers(0, NTOKENS - 1))
     length = blocks * NTOKENS + tail
-    tokens = [1000 * root + i if i < fork * NTOKENS else 100_000 * (branch + 1) + 1000 * root + i for i in range(length)]
+    own = 100_000 * (branch + 1)
+    tokens = [1000 * root + i + (own if i >= fork * NTOKENS else 0) for i in range(length)]
     return Prompt(tokens, NTOKENS * draw(st.integers(0, blocks)))
 
 
@@ -89,6 +92,7 @@ _OPERATIONS = st.lists(
         prompts(),
         st.integers(0, 10),
     ),
+    min_size=15,
     max_size=40,
 )
 
@@ -146,7 +150,7 @@ class Model:
 
     def chunks(self, prompt: Prompt, number: int) -> None:
         found = asked = 0
-        for before, chunk, following, whole in self.cache.cache_chunk_keys(*self.form(*prompt)):
+        for before, chunk, following, _ in self.cache.cache_chunk_keys(*self.form(*prompt)):
             assert len(before) == prompt.prefix + asked
             assert len(chunk) <= self.cache.chunk_size
             assert following is None or len(following) == self.cache.chunk_size
@@ -175,7 +179,8 @@ class Model:
             return
         handle = status.get()
         assert 0 < len(handle) <= len(names)
-        assert len(handle) == len(names) or not self.tiers.exact
+        # Admitting the first blocks may push the last ones out of a small L1: those get no memory then.
+        assert len(handle) == len(names) or self.tiers.env.get("capacity") == TINY
         if 0 < number < len(handle):
             handle.truncate(number)
             assert len(handle) == number
@@ -286,6 +291,29 @@ def test_calls_agree_with_a_dictionary(tiers, layout, form, policy):
     search()
 
 
+@pytest.mark.parametrize("backend", ["SHFS", "ROCKSDB"])
+@pytest.mark.parametrize("tiers", ["both-sync", "both-async", "l2"])
+def test_every_backend(backend, tiers):
+    if backend == "ROCKSDB" and not has_store("rocksdb"):
+        pytest.skip("there is no store rocksdb in this build")
+
+    @_searching(4)
+    @given(_OPERATIONS)
+    def search(operations):
+        with tempfile.TemporaryDirectory() as root:
+            env = {"L2_CACHE_BACKEND": backend, f"{backend}_ROOT": root, "MODEL": "m"}
+            play(TIERS[tiers]._replace(env={**TIERS[tiers].env, **env}), "NCLD", as_tokens, operations)
+
+    search()
+
+
+def has_store(name: str) -> bool:
+    """Whether the core was built with it: a URL without anything behind the name is refused for another reason."""
+    with pytest.raises(reprise.Error) as refused:
+        reprise.Cache.open("embedded:", l1_capacity="1MiB", l2_url=f"{name}:")
+    return "no store" not in str(refused.value)
+
+
 @pytest.mark.parametrize("tiers", ["l1", "both-sync"])
 def test_engine_blocks_of_half_the_size(tiers):
     @_searching(10)
@@ -314,6 +342,3 @@ def test_tokens_that_are_kept_and_compared(tiers):
         play(TIERS[tiers], "NCLD", as_tokens, operations, TOKEN_VALIDATION_ENABLED=1)
 
     search()
-
-
-assert AMPLE > 100 * BLOCK_NBYTES

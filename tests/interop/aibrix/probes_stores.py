@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -93,11 +94,28 @@ def _both(*calls: Callable[[], None]) -> None:
 
 @defect("10", "a Redis key that is not there: the call raises, which ends the thread that refreshes the members")
 def missing_redis_key(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        with socket.socket() as probe:
+            while probe.connect_ex(("127.0.0.1", port)) != 0:
+                arranged(time.monotonic() < deadline, "redis-server does not answer")
+                time.sleep(0.05)
+        _ask_for_a_missing_key(port)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _ask_for_a_missing_key(port: int) -> None:
     from aibrix_kvcache.meta_service import MetaService
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=_serve_redis, args=(listener,), daemon=True).start()
-    setenv(META_SERVICE_URL=f"redis://127.0.0.1:{listener.getsockname()[1]}/0", META_SERVICE_CLUSTER_META_KEY="none")
+    setenv(META_SERVICE_URL=f"redis://127.0.0.1:{port}/0", META_SERVICE_CLUSTER_META_KEY="none")
     service = MetaService.create("REDIS")
     opened = service.open()
     arranged(opened.is_ok(), f"open answered {opened}")
@@ -108,20 +126,3 @@ def missing_redis_key(folder: Path) -> None:
     assert not status.is_ok(), f"the key is not there, and get_cluster_metadata answered {status}"
 
 
-def _serve_redis(listener: socket.socket) -> None:
-    """As much of Redis as a client needs to be told that a key is missing."""
-    while True:
-        connection, _ = listener.accept()
-        threading.Thread(target=_serve_client, args=(connection,), daemon=True).start()
-
-
-def _serve_client(connection: socket.socket) -> None:
-    with connection, connection.makefile("rwb") as stream:
-        while header := stream.readline():
-            words = []
-            for _ in range(int(header[1:])):
-                stream.readline()
-                words.append(stream.readline().strip().upper())
-            replies = {b"PING": b"+PONG\r\n", b"GET": b"$-1\r\n", b"CLIENT": b"+OK\r\n"}
-            stream.write(replies.get(words[0], b"-ERR unknown command\r\n"))
-            stream.flush()

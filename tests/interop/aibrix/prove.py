@@ -3,6 +3,7 @@
     python prove.py [--venv DIR]            every fault is found in aibrix-kvcache 0.8.0 (installed into DIR if need be)
     python prove.py --ours PYTHON           none is found in what PYTHON has installed
     python prove.py ... NAME...             these alone
+    python prove.py --install               only installs the original, where it is not yet
 
 Exits 0 only when every probe ended as expected. A probe that could not be arranged is as unexpected as any.
 """
@@ -59,15 +60,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--venv", type=Path, default=DEFAULT_ENV, help="where the original is or will be installed")
     parser.add_argument("--ours", type=Path, help="an interpreter that has the package of this tree")
+    parser.add_argument("--install", action="store_true", help="only make the environment of the original")
     parser.add_argument("--jobs", type=int, default=2, help="how many at once")
     parser.add_argument("names", nargs="*", metavar="NAME")
     given = parser.parse_args()
+    if given.install:
+        environment(given.venv)
+        return 0
     probes = [DEFECTS[name] for name in given.names or DEFECTS]
     python = given.ours or environment(given.venv)
     expected = 0 if given.ours else 1
     surprises = 0
     with ThreadPoolExecutor(given.jobs) as pool:
-        for probe, (status, seconds, said) in zip(probes, pool.map(lambda probe: run(python, probe), probes), strict=True):
+        answers = pool.map(lambda probe: run(python, probe), probes)
+        for probe, (status, seconds, said) in zip(probes, answers, strict=True):
             found = {0: "not there", 1: "there"}.get(status, f"unclear ({status})")
             as_expected = status == expected
             surprises += not as_expected

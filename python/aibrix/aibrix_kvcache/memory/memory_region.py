@@ -55,7 +55,7 @@ class MemoryRegion(RefCountedObj):
 
     def data_ptr(self) -> int:
         """Address of the first byte."""
-        return self.slab.data_ptr() + self.addr
+        return int(self.slab.data_ptr()) + self.addr
 
     def bytes_view(self) -> torch.Tensor:
         """All bytes of the region, in place, as a uint8 tensor."""

@@ -31,10 +31,3 @@ class Arena:
         """A tensor a block."""
         view, shape, strides, itemsize = self._typed.as_strided, self._shape, self._strides, self._itemsize
         return [view(shape, strides, offset // itemsize) for offset in offsets]
-
-    def pin(self) -> bool:
-        """Registers the memory with CUDA, so that copies run at full speed. False where there is no CUDA."""
-        if not torch.cuda.is_available():
-            return False
-        runtime = torch.cuda.cudart()
-        return int(runtime.cudaHostRegister(self.slab.data_ptr(), self.slab.numel(), 0)) == 0

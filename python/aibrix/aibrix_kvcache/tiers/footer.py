@@ -14,8 +14,8 @@ import torch
 
 import reprise
 
+from ..block_keys import Tokens, joined
 from ..cache_hashable import TokenListView
-from ..chains import Tokens, joined
 
 MAGIC = 0x4B565450
 _ALIGNMENT = 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ import torch
 
 import reprise
 
-from ..cache_handle import MemoryRegionKVCacheHandle, check_length
+from ..cache_handle import MemoryRegionKVCacheHandle, block_count, check_held
 from ..memory import MemoryRegion
 from .arena import Arena
 
@@ -26,6 +27,17 @@ class _Share:
     @property
     def valid(self) -> bool:
         return self._lease.valid
+
+    def truncate(self, drop: int) -> None:
+        """As `drop`, of the last blocks, whose memory the cache has back at once. Nobody may have regions of them."""
+        with self._lock:
+            keep = self._left - drop
+            if keep > 0:
+                self._hold.release()
+                self._lease.truncate(keep)  # Where it cannot, they come back with the others.
+                with contextlib.suppress(BufferError):  # It ran out: there is nothing to be kept alive.
+                    self._hold = self._lease.hold()
+        self.drop(drop)
 
     def drop(self, blocks: int = 1) -> None:
         with self._lock:
@@ -49,6 +61,8 @@ class LeasedRegion(MemoryRegion):
 
 class LeasedHandle(MemoryRegionKVCacheHandle):
     """What `acquire` answers: blocks to be read where they lie."""
+
+    writable = False
 
     def __init__(self, arena: Arena, lease: reprise.Lease, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
         self._arena = arena
@@ -74,8 +88,7 @@ class LeasedHandle(MemoryRegionKVCacheHandle):
         return LeasedRegion
 
     def to_tensors(self) -> list[torch.Tensor]:
-        if self._released:
-            raise ValueError("the handle was released")
+        check_held(self)
         return self._arena.tensors(self._offsets[: self._length])
 
     @property
@@ -90,7 +103,8 @@ class LeasedHandle(MemoryRegionKVCacheHandle):
         self._drop(0)
 
     def truncate(self, length: int) -> None:
-        check_length(length)
+        check_held(self)
+        length = block_count(length)
         if length < self._length:
             self._drop(length)
 
@@ -99,7 +113,7 @@ class LeasedHandle(MemoryRegionKVCacheHandle):
         self._length = keep
         if self._regions is None:
             if gone:
-                self._share.drop(gone)
+                self._share.truncate(gone)
             return
         for region in self._regions[keep:]:
             region.ref_down()
@@ -142,7 +156,12 @@ class ReservedHandle(MemoryRegionKVCacheHandle):
         return self._offsets
 
     @property
+    def released(self) -> bool:
+        return self._reservation is None
+
+    @property
     def memory_regions(self) -> Sequence[MemoryRegion]:
+        check_held(self)
         if not self._mrs:
             nbytes, slab, scratch = self._arena.block_nbytes, self._arena.slab, self._scratch
             used = 0
@@ -160,8 +179,7 @@ class ReservedHandle(MemoryRegionKVCacheHandle):
         return MemoryRegion
 
     def to_tensors(self) -> list[torch.Tensor]:
-        if self._reservation is None:
-            raise ValueError("the handle was released")
+        check_held(self)
         if self._scratch is None:
             return self._arena.tensors(self._offsets)
         return list(MemoryRegion.to_tensors(self.memory_regions, self._block_dtype, self._block_shape))
@@ -181,7 +199,8 @@ class ReservedHandle(MemoryRegionKVCacheHandle):
         return reservation
 
     def truncate(self, length: int) -> None:
-        check_length(length)
+        check_held(self)
+        length = block_count(length)
         del self._offsets[length:]
         del self._mrs[length:]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import reprise
 from reprise import Reason
 
 from .. import envs
+from ..block_keys import KEY_BYTES
 from ..cache_handle import KVCacheHandle, MemoryRegionKVCacheHandle
 from ..chains import Blocks
 from ..config import KVCacheConfig
@@ -21,6 +23,7 @@ from .footer import TokenFooter
 from .handles import LeasedHandle, ReservedHandle
 from .tiers import Answer, worth_asking_l2
 
+_LEAST_PATIENCE_S = 1.0
 _NOTHING = Answer(0, 0, 0, Reason.NONE)
 
 
@@ -31,6 +34,7 @@ class NativeTiers:
         self, config: KVCacheConfig, footer: TokenFooter | None, *, capacity: int, policy: str, url: str
     ) -> None:
         spec = config.block_spec
+        self._capacity = capacity
         self.has_l1 = capacity > 0
         self.has_l2 = url != ""
         self._what = f"L1 {policy} {capacity} bytes" if self.has_l1 else "no L1"
@@ -39,17 +43,26 @@ class NativeTiers:
         self._footer = footer
         self._threshold = envs.AIBRIX_KV_CACHE_OL_DOUBLE_GET_THRESHOLD
         self._waits = self.has_l2 and envs.AIBRIX_KV_CACHE_OL_L2_CACHE_INGESTION_MAX_INFLIGHT_TOKENS == 0
+        # Synchronous ingestion waits after so many blocks, so that what one call gives need not fit into the queue.
+        gives_all = not self.has_l1 or envs.AIBRIX_KV_CACHE_OL_L2_CACHE_INGESTION_TYPE == "ALL"
+        half = max(1, settings.queue_bytes(config) // self._nbytes // 2)
+        self._most_at_once = half if self._waits and gives_all else None
         self._flush_limit = float(envs.AIBRIX_KV_CACHE_OL_FLUSH_TIMEOUT_S)
+        self._seconds_per_block = settings.seconds_per_block(config)
         self._cache = reprise.Cache.open("embedded:", **settings.core_options(config, capacity, policy, url))
         arena = Arena.of(self._cache, self._dtype, self._shape, self._nbytes)
         assert arena is not None, "an embedded cache has its memory in this process"
-        self._arena = arena
-        if envs.AIBRIX_KV_CACHE_OL_DEVICE == "cpu":
-            arena.pin()
+        self._open_arena: Arena | None = arena
 
     @property
     def cache(self) -> reprise.Cache:
         return self._cache
+
+    @property
+    def _arena(self) -> Arena:
+        if self._open_arena is None:
+            raise ValueError("the manager was closed")
+        return self._open_arena
 
     def _time_for(self, blocks: Blocks, per_block: float) -> tuple[float, bool]:
         """How long L2 may take, and whether it is asked at all."""
@@ -113,33 +126,40 @@ class NativeTiers:
 
     def _room(self, blocks: Blocks, offsets: Sequence[int]) -> int:
         """How many blocks, from the first on, have memory or are in the cache."""
-        taken = [i for i, offset in enumerate(offsets) if offset >= 0]
-        if len(taken) == len(offsets):
-            return len(taken)
-        # A block without memory is in the cache if one behind it has some: nothing is kept behind a hole.
-        known = self._cache.match(blocks.chain, timeout=0).blocks
-        return max(known, taken[-1] + 1 if taken else 0)
+        end = max((i + 1 for i, offset in enumerate(offsets) if offset >= 0), default=0)
+        if end == len(offsets):
+            return end
+        # Nothing is kept behind a hole, so what has no memory before `end` is in the cache; behind it, ask.
+        rest = reprise.Chain(blocks.chain.ns, blocks.keys[end * KEY_BYTES :])
+        return end + self._cache.match(rest, timeout=0).blocks
 
     def store(self, blocks: Blocks, handle: KVCacheHandle) -> tuple[int, Reason]:
         blocks = blocks.first(len(handle))
+        # What L2 may take for reading these blocks it may take for writing them: an engine's step waits for this.
+        patience = max(_LEAST_PATIENCE_S, blocks.length * self._seconds_per_block)
+        until = time.monotonic() + min(self._flush_limit, patience)
         if isinstance(handle, ReservedHandle) and handle.keys[: len(blocks.keys)] == blocks.keys:
-            kept, reason = self._commit(blocks, handle)
+            kept, reason = self._commit(blocks, handle, until)
         else:
             try:
-                kept, reason = self._put(blocks, handle)
+                kept, reason = self._put(blocks, handle, until)
             finally:
-                handle.release()
+                if not handle.released:
+                    handle.release()
         if kept:
-            self.wait_if_asked_to()
+            self.wait_if_asked_to(until)
         return kept, reason
 
-    def wait_if_asked_to(self) -> None:
-        """Synchronous ingestion: returns when L2 has what was given to it."""
+    def wait_if_asked_to(self, until: float | None = None) -> None:
+        """Synchronous ingestion: returns when L2 has what was given to it, or at `until` (None: the limit from now)."""
         if self._waits:
-            self._cache.flush(timeout=self._flush_limit)
+            left = self._flush_limit if until is None else until - time.monotonic()
+            self._cache.flush(timeout=max(left, 0))
 
-    def _commit(self, blocks: Blocks, handle: ReservedHandle) -> tuple[int, Reason]:
+    def _commit(self, blocks: Blocks, handle: ReservedHandle, until: float) -> tuple[int, Reason]:
         count = blocks.length
+        if self._most_at_once is not None and self.has_l1 and count > self._most_at_once:
+            return self._put(blocks, handle, until)  # Committed at once, what is beyond the queue would not reach L2.
         if self._footer is not None:
             footers = self._footer.make(blocks.prefix, blocks.query, count)
             self._footer.write(self._arena.slab, handle.offsets, self._nbytes, footers)
@@ -147,15 +167,23 @@ class NativeTiers:
             return count, Reason.NONE
         return self._cache.match(blocks.chain, timeout=0).blocks, Reason.BUSY
 
-    def _put(self, blocks: Blocks, handle: KVCacheHandle) -> tuple[int, Reason]:
+    def _put(self, blocks: Blocks, handle: KVCacheHandle, until: float) -> tuple[int, Reason]:
         payloads = buffers_of(handle, self._nbytes)[: blocks.length]
+        if isinstance(handle, ReservedHandle):
+            # Its places may be those of `blocks`, which would count as present until it ends.
+            payloads = [payload.copy() for payload in payloads]
+            handle.release()
         if self._footer is not None:
             footers = self._footer.make(blocks.prefix, blocks.query, blocks.length)
             payloads = [np.concatenate([p, f]) for p, f in zip(payloads, footers, strict=True)]
-        stored = self._cache.put(blocks.chain, payloads)
-        if stored.declined == 0:
-            return blocks.length, Reason.NONE
-        return stored.declined_blocks.index(True), stored.reason
+        step = self._most_at_once or blocks.length
+        for at in range(0, blocks.length, step):
+            if at:
+                self.wait_if_asked_to(until)
+            stored = self._cache.put(blocks.chain, payloads[at : at + step], start=at)
+            if stored.declined:
+                return at + stored.declined_blocks.index(True), stored.reason
+        return blocks.length, Reason.NONE
 
     def erase(self, blocks: Blocks, timeout: float | None) -> None:
         self._cache.erase(blocks.chain, timeout=timeout)
@@ -168,6 +196,8 @@ class NativeTiers:
         return self._cache.flush(timeout=timeout)
 
     def usage(self) -> tuple[int, int]:
+        if self._cache.closed:
+            return 0, self._capacity
         l1 = self._cache.stats().l1
         return l1.used_bytes, l1.capacity_bytes
 
@@ -178,3 +208,4 @@ class NativeTiers:
         if self.has_l2 and not self._cache.closed:
             self._cache.flush(timeout=timeout)
         self._cache.close()
+        self._open_arena = None  # Handles that live keep the memory, and nobody else does.

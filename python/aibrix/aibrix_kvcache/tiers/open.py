@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..common.absl_logging import getLogger
 from ..config import KVCacheConfig
-from ..l1.eviction_policy import policy_name_from_environment
+from ..l1.eviction_policy import is_python_policy, policy_name_from_environment
 from ..namespaces import UNNAMED, model_of
 from . import settings
 from .footer import TokenFooter
@@ -21,6 +21,11 @@ def open_tiers(config: KVCacheConfig, footer: TokenFooter | None) -> Tiers:
         "neither L1 (AIBRIX_KV_CACHE_OL_L1_CACHE_ENABLED, _L1_CACHE_CAPACITY_GB) nor L2 "
         "(AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND) is on"
     )
+    least = config.block_spec.block_nbytes + (footer.nbytes if footer else 0)
+    if 0 < capacity < least:
+        raise ValueError(
+            f"AIBRIX_KV_CACHE_OL_L1_CACHE_CAPACITY_GB is {capacity} bytes, less than one block of {least} bytes"
+        )
     if url and not url.startswith("mock:") and model_of(config) == UNNAMED:
         logger.warning(
             "L2 %s may be shared, and nobody said what the model is: models of one shape would share their blocks. "
@@ -28,8 +33,13 @@ def open_tiers(config: KVCacheConfig, footer: TokenFooter | None) -> Tiers:
         )  # fmt: skip
     name = policy_name_from_environment()
     policy = settings.POLICIES.get(name.upper())
-    if policy is not None:
-        return NativeTiers(config, footer, capacity=capacity, policy=policy, url=url)
+    if policy is None and capacity > 0 and not is_python_policy(name):
+        raise ValueError(
+            f"AIBRIX_KV_CACHE_OL_L1_CACHE_EVICTION_POLICY={name}: there is no such policy; there are "
+            f"{', '.join(settings.POLICIES)}, those the program registered, and package.module:Class"
+        )
+    if policy is not None or capacity == 0:
+        return NativeTiers(config, footer, capacity=capacity, policy=policy or "lru", url=url)
     from .policy import PolicyTiers  # Only who asks for it pays for it.
 
     return PolicyTiers(config, capacity=capacity, policy=name, url=url)

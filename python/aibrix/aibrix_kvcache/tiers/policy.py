@@ -12,8 +12,9 @@ import reprise
 from reprise import Reason
 
 from .. import envs
+from ..block_keys import split_keys
 from ..cache_handle import KVCacheHandle, MemoryRegionKVCacheHandle
-from ..chains import KEY_BYTES, Blocks
+from ..chains import Blocks
 from ..config import KVCacheConfig
 from ..l1 import L1Cache
 from ..memory import MemoryRegion, TensorPoolAllocator
@@ -66,19 +67,24 @@ class PolicyTiers:
             region.ref_down()
 
     def exists(self, blocks: Blocks, timeout_per_block: float) -> Answer:
-        found = self._l1.exists_keys(_keys(blocks))
+        found = self._l1.exists_keys(split_keys(blocks.keys))
         if self._l2 is None or not worth_asking_l2(self._threshold, blocks.length - found, blocks.length):
             return Answer(found, found, 0, _reason(found, blocks))
         more = self._l2.exists(blocks.after(found), timeout_per_block)
         return Answer(found + more.blocks, found, more.from_l2, more.reason, True)
 
     def acquire(self, blocks: Blocks, timeout_per_block: float) -> tuple[MemoryRegionKVCacheHandle | None, Answer]:
-        keys = _keys(blocks)
+        keys = split_keys(blocks.keys)
         regions = self._l1.acquire_keys(keys)
         found = len(regions)
         answer = Answer(found, found, 0, _reason(found, blocks))
         if self._l2 is not None and worth_asking_l2(self._threshold, blocks.length - found, blocks.length):
-            rest, more = self._l2.acquire(blocks.after(found), timeout_per_block)
+            try:
+                rest, more = self._l2.acquire(blocks.after(found), timeout_per_block)
+            except BaseException:
+                for region in regions:
+                    region.ref_down()
+                raise
             answer = Answer(found, found, 0, more.reason, True)
             if rest is not None:
                 regions += self._bring_up(keys[found : found + len(rest)], rest)
@@ -86,7 +92,9 @@ class PolicyTiers:
                 answer = answer._replace(blocks=len(regions), from_l2=len(regions) - found)
         if not regions:
             return None, answer
-        return MemoryRegionKVCacheHandle(self._spec.block_dtype, self._spec.block_shape, regions), answer
+        handle = MemoryRegionKVCacheHandle(self._spec.block_dtype, self._spec.block_shape, regions)
+        handle.writable = False
+        return handle, answer
 
     def _bring_up(self, keys: Sequence[bytes], source: MemoryRegionKVCacheHandle) -> list[MemoryRegion]:
         """Copies blocks into L1; answers regions with a reference for the caller, fewer if there is no room."""
@@ -103,9 +111,11 @@ class PolicyTiers:
         writable_buffers(into, self._spec.block_nbytes)  # For its check.
         handle, answer = self.acquire(blocks.first(len(into)), timeout_per_block)
         if handle is not None:
-            for source, target in zip(handle.memory_regions, into, strict=False):
-                copy_bytes(source, target)
-            handle.release()
+            try:
+                for source, target in zip(handle.memory_regions, into, strict=False):
+                    copy_bytes(source, target)
+            finally:
+                handle.release()
         return answer
 
     def allocate(self, blocks: Blocks) -> tuple[MemoryRegionKVCacheHandle | None, Reason]:
@@ -116,7 +126,7 @@ class PolicyTiers:
 
     def store(self, blocks: Blocks, handle: KVCacheHandle) -> tuple[int, Reason]:
         blocks = blocks.first(len(handle))
-        keys = _keys(blocks)
+        keys = split_keys(blocks.keys)
         if isinstance(handle, MemoryRegionKVCacheHandle):
             buffers_of(handle, self._spec.block_nbytes)  # For its check.
             regions = handle.take()
@@ -142,7 +152,7 @@ class PolicyTiers:
         return self._l1.put_keys(keys[: len(regions)], regions)
 
     def erase(self, blocks: Blocks, timeout: float | None) -> None:
-        self._l1.delete_keys(_keys(blocks))
+        self._l1.delete_keys(split_keys(blocks.keys))
         if self._l2 is not None:
             self._l2.erase(blocks, timeout)
 
@@ -162,11 +172,6 @@ class PolicyTiers:
         self._l1.clear()
         if self._l2 is not None:
             self._l2.close(timeout)
-
-
-def _keys(blocks: Blocks) -> list[bytes]:
-    packed = bytes(blocks.keys)
-    return [packed[i : i + KEY_BYTES] for i in range(0, len(packed), KEY_BYTES)]
 
 
 def _reason(found: int, blocks: Blocks) -> Reason:

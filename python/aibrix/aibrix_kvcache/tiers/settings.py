@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from .. import envs
 from ..config import KVCacheConfig
+from ..l2.connectors.urls import l2_url as backend_url
 from ..namespaces import connection_id
 
 POLICIES = {"LRU": "lru", "FIFO": "fifo", "S3FIFO": "s3fifo", "ADAPTIVE": "adaptive"}
-BACKENDS = ("MOCK", "SHFS", "ROCKSDB", "REPRISE")
 _GIB = 1 << 30
 _MIB = 1 << 20
 
 
 def l2_url(config: KVCacheConfig) -> str:
     """The store behind L1; empty for none. ValueError for a backend there is none of."""
+    if config.url is not None:
+        return config.url
     backend = envs.AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND
-    if backend == "":
+    if not backend:
         return ""
-    if backend == "MOCK":
-        return "mock:?capacity=4GiB"
-    if backend == "SHFS":
-        return f"fs:{_directory(envs.AIBRIX_KV_CACHE_OL_SHFS_ROOT, config)}"
-    if backend == "ROCKSDB":
-        options = {
-            "ttl": f"{envs.AIBRIX_KV_CACHE_OL_ROCKSDB_TTL_S}s",
-            "write-buffer": envs.AIBRIX_KV_CACHE_OL_ROCKSDB_WRITE_BUFFER_SIZE,
-            "target-file": envs.AIBRIX_KV_CACHE_OL_ROCKSDB_TARGET_FILE_SIZE_BASE,
-            "max-write-buffers": envs.AIBRIX_KV_CACHE_OL_ROCKSDB_MAX_WRITE_BUFFER_NUMBER,
-            "max-wal": envs.AIBRIX_KV_CACHE_OL_ROCKSDB_MAX_TOTAL_WAL_SIZE,
-            "background-jobs": envs.AIBRIX_KV_CACHE_OL_ROCKSDB_MAX_BACKGROUND_JOBS,
-        }
-        return f"rocksdb:{_directory(envs.AIBRIX_KV_CACHE_OL_ROCKSDB_ROOT, config)}?{urlencode(options)}"
-    if backend == "REPRISE":
-        return envs.AIBRIX_KV_CACHE_OL_REPRISE_URL
-    raise ValueError(
-        f"AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND={backend}: there is no such backend here; there are "
-        f"{', '.join(BACKENDS)}. A daemon (REPRISE) can have any store of Reprise behind it"
-    )
-
-
-def _directory(root: str, config: KVCacheConfig) -> str:
-    path = Path(root).expanduser() / connection_id(config)
-    path.mkdir(parents=True, exist_ok=True)
-    return str(path)
+    try:
+        return backend_url(backend, connection_id(config))
+    except ValueError as error:
+        raise ValueError(
+            f"AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND={backend}: {error}. A daemon (REPRISE) can have any store behind it"
+        ) from None
 
 
 def l1_capacity() -> int:
@@ -60,7 +40,7 @@ def queue_bytes(config: KVCacheConfig) -> int:
     """What may wait to be written to L2."""
     nbytes = config.block_spec.block_nbytes
     tokens = envs.AIBRIX_KV_CACHE_OL_L2_CACHE_INGESTION_MAX_INFLIGHT_TOKENS
-    if tokens == 0:  # Writes are waited for: what one call gives fits.
+    if tokens == 0:  # Writes are waited for, half of this at a time.
         return max(256 * _MIB, 64 * nbytes)
     blocks = max(tokens // config.block_spec.block_ntokens, 2 * envs.AIBRIX_KV_CACHE_OL_L2_CACHE_OP_BATCH)
     return blocks * nbytes
@@ -73,7 +53,8 @@ def seconds_per_block(config: KVCacheConfig) -> float:
 
 def core_options(config: KVCacheConfig, capacity: int, policy: str, url: str) -> dict[str, Any]:
     """Options of `reprise.Cache.open`."""
-    options: dict[str, Any] = {"l1_capacity": capacity, "l1_policy": policy}
+    # Leases end with their handles. The longest time to live, so that none runs out because the process stood still.
+    options: dict[str, Any] = {"l1_capacity": capacity, "l1_policy": policy, "lease_ttl": 24 * 3600}
     if url:
         longest = seconds_per_block(config) * 131_072 / config.block_spec.block_ntokens
         options |= {

@@ -253,7 +253,7 @@ class _Buffer:
         self._parts = parts
         self._in_place = len(parts) == 1 and parts[0].slab.device.type == "cpu"
         nbytes = sum(part.length for part in parts)
-        self.array = parts[0].numpy() if self._in_place else np.empty(nbytes, dtype=np.uint8)
+        self.array: Any = parts[0].numpy() if self._in_place else np.empty(nbytes, dtype=np.uint8)
 
     def read(self) -> Any:
         if not self._in_place:

@@ -12,24 +12,24 @@ _MIB = 1024 * 1024
 
 
 def l2_url(backend_name: str, conn_id: str) -> str:
-    """The URL of that backend's store, as the environment says; `conn_id` names a database where there is one each.
+    """The URL of that backend's store, as the environment says; `conn_id` names the directory below the root.
 
     ValueError for a backend that is not there.
     """
     connector_class(backend_name)
     name = backend_name.upper()
     if name == "MOCK":
-        return "mock:"
+        return "mock:?capacity=4GiB"
     if name == "SHFS":
-        return "fs:" + _directory(envs.AIBRIX_KV_CACHE_OL_SHFS_ROOT)
+        return "fs:" + _directory(envs.AIBRIX_KV_CACHE_OL_SHFS_ROOT, conn_id)
     if name == "REPRISE":
         url: str = envs.AIBRIX_KV_CACHE_OL_REPRISE_URL
         return url
-    return "rocksdb:" + _directory(os.path.join(envs.AIBRIX_KV_CACHE_OL_ROCKSDB_ROOT, quote(conn_id))) + _rocksdb()
+    return "rocksdb:" + _directory(envs.AIBRIX_KV_CACHE_OL_ROCKSDB_ROOT, conn_id) + _rocksdb()
 
 
-def _directory(path: str) -> str:
-    path = os.path.abspath(os.path.expanduser(path))
+def _directory(root: str, conn_id: str) -> str:
+    path = os.path.join(os.path.abspath(os.path.expanduser(root)), quote(conn_id, safe=""))
     os.makedirs(path, exist_ok=True)
     return path
 

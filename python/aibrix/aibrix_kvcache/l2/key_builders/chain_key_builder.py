@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import reprise
 
+from ...block_keys import packed_keys, split_keys
 from ...cache_hashable import TokenListView
-from ...token_keys import token_keys
 from .key_builder import KeyBuilder
 
 
@@ -19,4 +19,4 @@ class ChainKeyBuilder(KeyBuilder):
         return "sha"
 
     def _keys(self, whole: TokenListView, first: int, stop: int) -> Sequence[bytes]:
-        return token_keys(whole, self.block_size, reprise.KeyScheme.SHA256)[first:stop]
+        return split_keys(packed_keys(None, whole, self.block_size, stop, reprise.KeyScheme.SHA256))[first:]

@@ -30,5 +30,5 @@ class FarmHasher(Hasher):
         if not data or len(data) % 4:
             raise ValueError(f"{len(data)} bytes are not 32-bit tokens")
         words = np.frombuffer(data, dtype="<i4")
-        [key] = reprise.block_keys(words, len(words), reprise.KeyScheme.FARM_SIMPLE)
+        [key] = reprise.block_keys(words.data, len(words), reprise.KeyScheme.FARM_SIMPLE)
         return int.from_bytes(key, "big")

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from ...block_keys import joined
 from ...cache_hashable import TokenListView
-from ...token_keys import whole_view
 
 
 class KeyBuilder(ABC):
@@ -54,7 +54,7 @@ class KeyBuilder(ABC):
         """
         nprefix = len(prefix) if prefix is not None else 0
         assert nprefix % self.block_size == 0, f"a prefix of {nprefix} tokens and blocks of {self.block_size}"
-        whole, first = whole_view(prefix, query), nprefix // self.block_size
+        whole, first = joined(prefix, query), nprefix // self.block_size
         count = len(whole) // self.block_size - first
         if count <= 0:
             return ()

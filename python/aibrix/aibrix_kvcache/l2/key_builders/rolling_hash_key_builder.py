@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import reprise
 
+from ...block_keys import packed_keys, split_keys
 from ...cache_hashable import TokenListView
-from ...token_keys import token_keys
 from .hasher import FarmHasher, Hasher
 from .key_builder import KeyBuilder
 
@@ -34,7 +34,7 @@ class RollingHashKeyBuilder(KeyBuilder):
 
     def _keys(self, whole: TokenListView, first: int, stop: int) -> Sequence[bytes]:
         if type(self.hasher) is FarmHasher:
-            return token_keys(whole, self.block_size, reprise.KeyScheme.FARM_ROLLING)[first:stop]
+            return split_keys(packed_keys(None, whole, self.block_size, stop, reprise.KeyScheme.FARM_ROLLING))[first:]
         data = whole.to_numpy().astype("<i4", copy=False).tobytes()
         nbytes, chained, keys = 4 * self.block_size, 0, list[bytes]()
         for index in range(stop):

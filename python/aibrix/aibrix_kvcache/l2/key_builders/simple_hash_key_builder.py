@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import reprise
 
+from ...block_keys import packed_keys, split_keys
 from ...cache_hashable import TokenListView
-from ...token_keys import token_keys
 from .hasher import FarmHasher, Hasher
 from .key_builder import KeyBuilder
 
@@ -25,7 +25,7 @@ class SimpleHashKeyBuilder(KeyBuilder):
 
     def _keys(self, whole: TokenListView, first: int, stop: int) -> Sequence[bytes]:
         if type(self.hasher) is FarmHasher:
-            return token_keys(whole, self.block_size, reprise.KeyScheme.FARM_SIMPLE)[first:stop]
+            return split_keys(packed_keys(None, whole, self.block_size, stop, reprise.KeyScheme.FARM_SIMPLE))[first:]
         data = whole.to_numpy().astype("<i4", copy=False).tobytes()
         ends = (4 * self.block_size * (index + 1) for index in range(first, stop))
         return [self.hasher.hash(data[:end]).to_bytes(16, "big") for end in ends]
