@@ -11,6 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import harness
 import tiny_model
 
+collect_ignore = ["hicache"]  # Of another engine, with an environment of its own.
+
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

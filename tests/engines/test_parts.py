@@ -93,6 +93,12 @@ def test_layouts_have_different_names() -> None:
     assert len(names) == len(LAYOUTS) - 3
 
 
+def test_permuted_dimensions_cost_no_pieces() -> None:
+    tensors, _ = LAYOUTS["heads before tokens"]
+    caches = {str(i): t for i, t in enumerate(tensors)}
+    assert layout_of(caches, list(caches), BLOCKS).pieces.num_pieces == len(tensors)
+
+
 @pytest.mark.parametrize("tensor", [filled(7, 5, 4), [filled(BLOCKS, 4)], None, filled(3, BLOCKS, 4, 4)])
 def test_an_unknown_layout_is_named(tensor: object) -> None:
     with pytest.raises(UnknownLayout, match="model.layers.0.attn"):
