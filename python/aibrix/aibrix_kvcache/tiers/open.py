@@ -50,6 +50,6 @@ def open_tiers(config: KVCacheConfig, footer: TokenFooter | None) -> Tiers:
 
         return PolicyTiers(config, capacity=capacity, policy=name, url=url)
     except reprise.Error as error:
-        if config.url is None and str(error).startswith("l2.url"):  # Of the core's words, nobody here wrote these.
+        if config.url is None and str(error).startswith("l2.url"):  # The core's name for it.
             raise type(error)(f"{settings.l2_variables()}: {error}") from error
         raise

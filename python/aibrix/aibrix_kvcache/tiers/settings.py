@@ -16,7 +16,7 @@ _MIB = 1 << 20
 
 
 def l2_url(config: KVCacheConfig) -> str:
-    """The store behind L1; empty for none. ValueError for a backend there is none of, or a variable that cannot work."""
+    """The store behind L1; empty for none. ValueError for a backend or a variable that cannot work."""
     if config.url is not None:
         return config.url
     backend = envs.AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND
@@ -26,8 +26,8 @@ def l2_url(config: KVCacheConfig) -> str:
         connector_class(backend)
     except ValueError as error:
         raise ValueError(
-            f"AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND={backend}: {error}. Where engines shall share, start 'python -m reprise "
-            "serve' and set REPRISE, and AIBRIX_KV_CACHE_OL_REPRISE_URL to where it listens"
+            f"AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND={backend}: {error}. Where engines shall share, start "
+            "'python -m reprise serve', set REPRISE, and AIBRIX_KV_CACHE_OL_REPRISE_URL to where it listens"
         ) from None
     return backend_url(backend, connection_id(config))
 
