@@ -136,6 +136,15 @@ def test_writes_are_waited_for_without_inflight_tokens():
         assert stats(cache).l2.writes == 4
 
 
+@pytest.mark.parametrize(("l1", "kept"), [(0, False), (1, True)])
+def test_put_with_a_daemon_that_is_away(tmp_path, l1, kept):
+    """What nobody has is not said to be kept."""
+    away = {"L2_CACHE_BACKEND": "REPRISE", "REPRISE_URL": f"unix://{tmp_path}/nobody.sock", "MODEL": "m"}
+    with manager(L1_CACHE_ENABLED=l1, **away) as cache:
+        status = cache.put(None, TokenListView(TOKENS), cache.allocate_for(None, TokenListView(TOKENS)).get())
+        assert status.is_ok() if kept else (status.is_error() and "UNAVAILABLE" in status.value), status
+
+
 def test_inflight_tokens_are_a_bound():
     """A queue of four blocks before a store that takes nothing: the fifth is refused, and nobody waits."""
     env = {"L2_CACHE_INGESTION_MAX_INFLIGHT_TOKENS": 16, "L2_CACHE_OP_BATCH": 1, "FLUSH_TIMEOUT_S": 0.1}

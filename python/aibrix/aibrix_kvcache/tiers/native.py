@@ -146,15 +146,21 @@ class NativeTiers:
             finally:
                 if not handle.released:
                     handle.release()
-        if kept:
-            self.wait_if_asked_to(until)
+        if kept and not self.wait_if_asked_to(until) and not self.has_l1 and (left := until - time.monotonic()) > 0:
+            # L2 refused, and was not merely late: nobody has what it did not take.
+            found = self._cache.match(blocks.chain, timeout=left)
+            return min(kept, found.blocks), found.reason if found.blocks < kept else reason
         return kept, reason
 
-    def wait_if_asked_to(self, until: float | None = None) -> None:
-        """Synchronous ingestion: returns when L2 has what was given to it, or at `until` (None: the limit from now)."""
-        if self._waits:
-            left = self._flush_limit if until is None else until - time.monotonic()
-            self._cache.flush(timeout=max(left, 0))
+    def wait_if_asked_to(self, until: float | None = None) -> bool:
+        """Synchronous ingestion: returns when L2 has what was given to it, or at `until` (None: the limit from now).
+
+        False where it was asked to wait, and L2 does not have it.
+        """
+        if not self._waits:
+            return True
+        left = self._flush_limit if until is None else until - time.monotonic()
+        return self._cache.flush(timeout=max(left, 0))
 
     def _commit(self, blocks: Blocks, handle: ReservedHandle, until: float) -> tuple[int, Reason]:
         count = blocks.length

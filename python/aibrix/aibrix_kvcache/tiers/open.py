@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprise
+
 from ..common.absl_logging import getLogger
 from ..config import KVCacheConfig
 from ..l1.eviction_policy import is_python_policy, policy_name_from_environment
@@ -15,7 +17,10 @@ logger = getLogger(__name__)
 
 
 def open_tiers(config: KVCacheConfig, footer: TokenFooter | None) -> Tiers:
-    """AssertionError when neither tier is on; ValueError naming the variable for what there is not."""
+    """AssertionError when neither tier is on; ValueError naming the variable for what there is not.
+
+    reprise.Error, naming the variables as well, when the cache could not be opened.
+    """
     capacity, url = settings.l1_capacity(), settings.l2_url(config)
     assert capacity > 0 or url, (
         "neither L1 (AIBRIX_KV_CACHE_OL_L1_CACHE_ENABLED, _L1_CACHE_CAPACITY_GB) nor L2 "
@@ -38,8 +43,13 @@ def open_tiers(config: KVCacheConfig, footer: TokenFooter | None) -> Tiers:
             f"AIBRIX_KV_CACHE_OL_L1_CACHE_EVICTION_POLICY={name}: there is no such policy; there are "
             f"{', '.join(settings.POLICIES)}, those the program registered, and package.module:Class"
         )
-    if policy is not None or capacity == 0:
-        return NativeTiers(config, footer, capacity=capacity, policy=policy or "lru", url=url)
-    from .policy import PolicyTiers  # Only who asks for it pays for it.
+    try:
+        if policy is not None or capacity == 0:
+            return NativeTiers(config, footer, capacity=capacity, policy=policy or "lru", url=url)
+        from .policy import PolicyTiers  # Only who asks for it pays for it.
 
-    return PolicyTiers(config, capacity=capacity, policy=name, url=url)
+        return PolicyTiers(config, capacity=capacity, policy=name, url=url)
+    except reprise.Error as error:
+        if config.url is None and str(error).startswith("l2.url"):  # The core's name for it.
+            raise type(error)(f"{settings.l2_variables()}: {error}") from error
+        raise

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import envs
 from ..config import KVCacheConfig
+from ..l2.connectors.registry import connector_class
 from ..l2.connectors.urls import l2_url as backend_url
 from ..namespaces import connection_id
 
@@ -15,18 +16,31 @@ _MIB = 1 << 20
 
 
 def l2_url(config: KVCacheConfig) -> str:
-    """The store behind L1; empty for none. ValueError for a backend there is none of."""
+    """The store behind L1; empty for none. ValueError for a backend or a variable that cannot work."""
     if config.url is not None:
         return config.url
     backend = envs.AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND
     if not backend:
         return ""
     try:
-        return backend_url(backend, connection_id(config))
+        connector_class(backend)
     except ValueError as error:
         raise ValueError(
-            f"AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND={backend}: {error}. A daemon (REPRISE) can have any store behind it"
+            f"AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND={backend}: {error}. Where engines shall share, start "
+            "'python -m reprise serve', set REPRISE, and AIBRIX_KV_CACHE_OL_REPRISE_URL to where it listens"
         ) from None
+    return backend_url(backend, connection_id(config))
+
+
+def l2_variables() -> str:
+    """The variables that a fault of L2's URL comes from."""
+    backend = envs.AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND
+    ours = {
+        "REPRISE": "AIBRIX_KV_CACHE_OL_REPRISE_URL, AIBRIX_KV_CACHE_OL_REPRISE_TOKEN_FILE",
+        "SHFS": "AIBRIX_KV_CACHE_OL_SHFS_ROOT",
+        "ROCKSDB": "AIBRIX_KV_CACHE_OL_ROCKSDB_ROOT and the other AIBRIX_KV_CACHE_OL_ROCKSDB_*",
+    }
+    return f"AIBRIX_KV_CACHE_OL_L2_CACHE_BACKEND={backend}" + (f" with {ours[backend]}" if backend in ours else "")
 
 
 def l1_capacity() -> int:

@@ -14,23 +14,29 @@ _MIB = 1024 * 1024
 def l2_url(backend_name: str, conn_id: str) -> str:
     """The URL of that backend's store, as the environment says; `conn_id` names the directory below the root.
 
-    ValueError for a backend that is not there.
+    ValueError for a backend that is not there, and for a variable that cannot work.
     """
     connector_class(backend_name)
     name = backend_name.upper()
     if name == "MOCK":
         return "mock:?capacity=4GiB"
     if name == "SHFS":
-        return "fs:" + _directory(envs.AIBRIX_KV_CACHE_OL_SHFS_ROOT, conn_id)
+        return "fs:" + _directory("AIBRIX_KV_CACHE_OL_SHFS_ROOT", conn_id)
     if name == "REPRISE":
         url: str = envs.AIBRIX_KV_CACHE_OL_REPRISE_URL
+        if not url:
+            raise ValueError("AIBRIX_KV_CACHE_OL_REPRISE_URL is empty: write unix:///path or tcp://host:port")
         return url
-    return "rocksdb:" + _directory(envs.AIBRIX_KV_CACHE_OL_ROCKSDB_ROOT, conn_id) + _rocksdb()
+    return "rocksdb:" + _directory("AIBRIX_KV_CACHE_OL_ROCKSDB_ROOT", conn_id) + _rocksdb()
 
 
-def _directory(root: str, conn_id: str) -> str:
+def _directory(variable: str, conn_id: str) -> str:
+    root: str = getattr(envs, variable)
     path = os.path.join(os.path.abspath(os.path.expanduser(root)), quote(conn_id, safe=""))
-    os.makedirs(path, exist_ok=True)
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{variable}={root}: cannot make {path}: {error.strerror}") from error
     return path
 
 
