@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,12 +70,13 @@ def request(name: str, tokens: int, seed: str = "") -> Any:
 
 
 class Rig:
-    def __init__(self, ranks: int = 1, overlapping: bool = False, algorithm: str = "sha256") -> None:
+    def __init__(self, ranks: int = 1, overlapping: bool = False, algorithm: str = "sha256",
+                 saves: bool = True) -> None:
         self.lookup = FakeLookup(ranks)
         self._running: list[int] = []
         tables = BlockTables(BLOCK, BLOCK, algorithm, trust=False, decode=False)
         self.side = SchedulerSide(Settings(), self.lookup, Home("unix:///x"), tables, scope="",  # type: ignore[arg-type]
-                                  overlapping=overlapping, saves=True)
+                                  overlapping=overlapping, saves=saves)
         shards = [Shard(model="m", revision="r", dtype="d", layout="l", block_tokens=BLOCK, block_bytes=64,
                         layers=(0, 1), heads=(i, i + 1), host=host()) for i in range(ranks)]
         self.told = self.side.set_shards(shards, ranks)
@@ -271,3 +273,15 @@ def test_what_was_computed_before_a_reset_is_not_saved_after_it() -> None:
     rig.over(())
     plan = rig.step(cached=(("a", [8, 9, 10, 11, 12, 13, 14], 0),), resumed={"a"}, a=200)
     assert saved(plan) == [("a", 0, [8, 9, 10, 11, 12, 13])]
+
+
+def test_who_never_saves_asks_for_a_failed_key_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(saves=False)
+    rig.lookup.blocks = 100
+    rig.start(request("a", 100, "same"), [1, 2, 3, 4])
+    rig.step(("a", [1, 2, 3, 4], 96), a=4)
+    rig.over({1})
+    assert rig.side.promise(request("b", 100, "same"), 0) == 0
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 3600)
+    assert rig.side.promise(request("b", 100, "same"), 0) == 3 * BLOCK

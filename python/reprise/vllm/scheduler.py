@@ -28,6 +28,7 @@ logger = logging.getLogger("vllm.reprise")
 
 _KEY = 16
 _MAX_FAILED = 1 << 16  # Keys remembered as not to be promised.
+_FORGET_AFTER = 60.0  # Seconds after which an engine that saves nothing tries a key again that failed.
 _MAX_STEPS = 1024  # Steps remembered whose outcome is not known.
 _HOLD_FOR = 60.0  # Seconds a lease is kept for workers that do not report.
 
@@ -74,7 +75,7 @@ class SchedulerSide:
         self._loads: list[tuple[Load, _Promise, bytes]] = []
         self._steps: deque[_Step] = deque()
         self._number = 0
-        self._failed: OrderedDict[bytes, None] = OrderedDict()
+        self._failed: OrderedDict[bytes, float] = OrderedDict()  # And when.
         self._asked = ("", 0)  # Who was asked for last, and for how many tokens.
         self.gains = Gains()
         self._tally = Tally()
@@ -188,10 +189,12 @@ class SchedulerSide:
             self._over(step, invalid_block_ids if step.number == number else ())
 
     def _over(self, step: _Step, invalid_block_ids: Iterable[int]) -> None:
-        self.gains.step(step.tokens, len(step.keys_of), time.monotonic() - step.planned_at)
+        now = time.monotonic()
+        self.gains.step(step.tokens, len(step.keys_of), now - step.planned_at)
         invalid = [step.keys_of[i] for i in invalid_block_ids if i in step.keys_of]
         for key in invalid:
-            self._failed[key] = None
+            self._failed[key] = now
+            self._failed.move_to_end(key)
         while len(self._failed) > _MAX_FAILED:
             self._failed.popitem(last=False)
         if invalid:
@@ -256,6 +259,10 @@ class SchedulerSide:
             return []
 
     def _without_failed(self, keys: bytes) -> bytes:
+        if not self._saves:  # Nobody here stores them anew.
+            old = time.monotonic() - _FORGET_AFTER
+            while self._failed and next(iter(self._failed.values())) < old:
+                self._failed.popitem(last=False)
         if self._failed:
             for at in range(0, len(keys), _KEY):
                 if keys[at:at + _KEY] in self._failed:
