@@ -137,3 +137,29 @@ def test_the_line_says_what_was_gained() -> None:
     assert gains.line(161.0) == ("in 61 s 6000 of 8000 tokens came from the cache (75.0 %), 64 were stored; "
                                  "computing them would have taken about 3.0 s")
     assert gains.line(300.0) == ""  # Nothing happened since.
+
+
+def test_a_cache_that_hangs_is_asked_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    cache, asked, reason = SlowCache(), [0], [reprise.Reason.TIMEOUT]
+    cache.tier = ""
+
+    def acquire(chains: Any, *, timeout: float) -> Any:
+        asked[0] += 1
+        return SimpleNamespace(match=SimpleNamespace(blocks=0, from_l2=0, reason=reason[0]), release=lambda: None)
+
+    monkeypatch.setattr(cache, "acquire", acquire)
+    lookup = Lookup(cache, 0.5, 1.0, Tally())  # type: ignore[arg-type]
+
+    def minutes(count: int) -> int:
+        before = asked[0]
+        for _ in range(count * 60):
+            clock[0] += 1.0
+            lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 1.0)
+        return asked[0] - before
+
+    assert minutes(10) <= 20
+    reason[0] = reprise.Reason.MISS
+    minutes(2)
+    assert minutes(1) == 60

@@ -17,7 +17,8 @@ from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
 
-_PATIENCE, _PAUSE = 3, 5.0  # So many timeouts in a row, and nothing is asked for so many seconds.
+_PATIENCE, _PAUSE = 3, 5.0  # So many timeouts in a row, and nothing is asked for so many seconds,
+_LONGEST_PAUSE = 60.0  # then, after each single one, for twice as long as before, up to this.
 _MAX_FETCHES = 4096
 _POLL = 0.002  # Seconds between two looks at what is being fetched.
 _LOOK = 5.0  # Seconds between two looks for a slow tier: a daemon may come later than the engine.
@@ -53,6 +54,7 @@ class Lookup:
         self._look_at = 0.0
         self._fetches: dict[str, _Fetch] = {}
         self._timeouts = 0
+        self._pause = _PAUSE
         self._paused_until = 0.0
 
     def ask(self, request_id: str, keys: bytes, namespaces: Sequence[_native.Namespace],
@@ -125,13 +127,13 @@ class Lookup:
 
     def _note(self, reason: _native.Reason) -> None:
         if reason != _native.Reason.TIMEOUT:
-            self._timeouts = 0
+            self._timeouts, self._pause = 0, _PAUSE
             return
         self._timeouts += 1
         if self._timeouts >= _PATIENCE:
-            self._timeouts = 0
-            self._paused_until = time.monotonic() + _PAUSE
-            logger.warning("Reprise: lookups take longer than %.2f s; none for %.0f s", self._timeout, _PAUSE)
+            self._paused_until = time.monotonic() + self._pause
+            logger.warning("Reprise: lookups take longer than %.2f s; none for %.0f s", self._timeout, self._pause)
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
 
 def release(lease: _native.Lease) -> None:
