@@ -75,9 +75,9 @@ class Rig:
         self.lookup = FakeLookup(ranks)
         self._running: list[int] = []
         tables = BlockTables(BLOCK, BLOCK, algorithm, trust=False, decode=False)
-        self.side = SchedulerSide(
-            Settings(), self.lookup, Home("unix:///x"), tables, scope="", overlapping=overlapping,  # type: ignore[arg-type]
-            saves=saves)
+        lookup: Any = self.lookup
+        self.side = SchedulerSide(Settings(), lookup, Home("unix:///x"), tables, scope="",
+                                  overlapping=overlapping, saves=saves)
         shards = [Shard(model="m", revision="r", dtype="d", layout="l", block_tokens=BLOCK, block_bytes=64,
                         layers=(0, 1), heads=(i, i + 1), host=host()) for i in range(ranks)]
         self.told = self.side.set_shards(shards, ranks)
