@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 import reprise
 from reprise.vllm.gains import Gains
@@ -19,6 +23,27 @@ KEYS = b"".join(bytes([i]) * 16 for i in range(8))
 def namespace(rank: int) -> reprise.Namespace:
     return reprise.Namespace(model="m", revision="r", dtype="d", layout="l", block_tokens=32, block_bytes=BLOCK,
                              layers=range(1), heads=range(rank, rank + 1), salt="")
+
+
+class SlowCache:
+    """Has everything in a slow tier, from where nothing ever comes."""
+
+    def __init__(self) -> None:
+        self.tier = "disk"
+        self.prefetched = 0
+
+    def stats(self) -> Any:
+        return SimpleNamespace(l2=SimpleNamespace(name=self.tier))
+
+    def match(self, chains: Any, *, timeout: float) -> Any:
+        return SimpleNamespace(blocks=8, from_l2=8, reason=reprise.Reason.NONE)
+
+    def prefetch(self, chains: Any, *, timeout: float) -> None:
+        self.prefetched += 1
+
+    def acquire(self, chains: Any, *, timeout: float) -> Any:
+        nothing = SimpleNamespace(blocks=0, from_l2=0, reason=reprise.Reason.MISS)
+        return SimpleNamespace(match=nothing, release=lambda: None)
 
 
 def stored(folder: Path, blocks: dict[int, int]) -> reprise.Cache:
@@ -62,6 +87,34 @@ def test_nobody_waits_longer_than_computing_takes(tmp_path: Path) -> None:
     lookup.close()
 
 
+def test_a_request_is_put_off_once() -> None:
+    cache = SlowCache()
+    lookup = Lookup(cache, 1.0, 60.0, Tally())  # type: ignore[arg-type]
+    assert lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 0.0) is PENDING
+    # The engine has no room for it for a while, and it asks again.
+    assert [lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 60.0) for _ in range(3)] == [None] * 3
+    assert cache.prefetched == 1
+    lookup.forget("a")
+    assert lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 60.0) is PENDING
+
+
+def test_more_requests_than_can_be_followed_are_not_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reprise.vllm.lookup._MAX_FETCHES", 2)
+    lookup = Lookup(SlowCache(), 1.0, 60.0, Tally())  # type: ignore[arg-type]
+    answers = [lookup.ask(name, KEYS, [namespace(0)], lambda blocks: 60.0) for name in "abcabc"]
+    assert answers == [PENDING, PENDING, None] * 2
+
+
+def test_a_slow_tier_that_is_there_later_is_noticed() -> None:
+    cache = SlowCache()
+    cache.tier = ""
+    lookup = Lookup(cache, 1.0, 60.0, Tally())  # type: ignore[arg-type]
+    assert lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 60.0) is None
+    cache.tier = "disk"
+    lookup._look_at = 0.0
+    assert lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 60.0) is PENDING
+
+
 def test_a_cache_that_is_closed_is_one_without_hits(tmp_path: Path) -> None:
     cache = stored(tmp_path, {0: 1})
     tally = Tally()
@@ -84,3 +137,29 @@ def test_the_line_says_what_was_gained() -> None:
     assert gains.line(161.0) == ("in 61 s 6000 of 8000 tokens came from the cache (75.0 %), 64 were stored; "
                                  "computing them would have taken about 3.0 s")
     assert gains.line(300.0) == ""  # Nothing happened since.
+
+
+def test_a_cache_that_hangs_is_asked_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    cache, asked, reason = SlowCache(), [0], [reprise.Reason.TIMEOUT]
+    cache.tier = ""
+
+    def acquire(chains: Any, *, timeout: float) -> Any:
+        asked[0] += 1
+        return SimpleNamespace(match=SimpleNamespace(blocks=0, from_l2=0, reason=reason[0]), release=lambda: None)
+
+    monkeypatch.setattr(cache, "acquire", acquire)
+    lookup = Lookup(cache, 0.5, 1.0, Tally())  # type: ignore[arg-type]
+
+    def minutes(count: int) -> int:
+        before = asked[0]
+        for _ in range(count * 60):
+            clock[0] += 1.0
+            lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 1.0)
+        return asked[0] - before
+
+    assert minutes(10) <= 20
+    reason[0] = reprise.Reason.MISS
+    minutes(2)
+    assert minutes(1) == 60

@@ -189,3 +189,48 @@ def _running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+def test_the_private_server_is_not_interrupted_with_the_engine() -> None:
+    program = ("import os, signal; from reprise.vllm.home import PrivateServer; "
+               "from reprise.vllm.settings import Settings; "
+               "s = PrivateServer(Settings.read({'l1_capacity': '16MiB'}), 'interrupted'); "
+               "assert s.wait_ready(60); signal.signal(signal.SIGINT, signal.SIG_IGN); first = s.pid; "
+               "os.killpg(0, signal.SIGINT); s._child_ended = s._keeper.join(1.0); "
+               "print(first == s.pid and os.getpgid(first) != os.getpgid(0)); s.stop()")
+    parent = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, timeout=120,
+                            start_new_session=True)
+    assert parent.stdout.split() == [b"True"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_failure_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    server = PrivateServer(Settings.read({"l1_capacity": "16MiB"}), "nowhere")
+    assert not server.wait_ready(60)
+    assert server.failed
+    server.stop()
+
+
+def test_empty_folders_of_engines_that_were_killed_are_removed(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left, starting = socket_dir("killed"), socket_dir("starting")
+    for folder in (left, starting):
+        folder.mkdir(mode=0o700)
+    os.utime(left, (1, 1))
+    server = PrivateServer(Settings.read({"l1_policy": "none-such"}), "broken")
+    server.stop()
+    assert not left.exists()
+    assert starting.exists()
+
+
+def test_a_server_that_is_not_ready_in_time_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reprise.vllm.connector import RepriseConnector
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    connector = RepriseConnector.__new__(RepriseConnector)
+    connector._settings = Settings.read({"l1_capacity": "16MiB", "start_timeout": 0})
+    connector._server = None
+    assert connector._come_home("slow") is None
+    assert connector._server is None
+    assert not socket_dir("slow").exists()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from reprise import _native
+from reprise.vllm import scheduler
 from reprise.vllm.home import Home
 from reprise.vllm.identity import Shard, host
 from reprise.vllm.lookup import PENDING
@@ -68,15 +70,18 @@ def request(name: str, tokens: int, seed: str = "") -> Any:
 
 
 class Rig:
-    def __init__(self, ranks: int = 1, overlapping: bool = False) -> None:
+    def __init__(self, ranks: int = 1, overlapping: bool = False, algorithm: str = "sha256",
+                 saves: bool = True) -> None:
         self.lookup = FakeLookup(ranks)
         self._running: list[int] = []
-        tables = BlockTables(BLOCK, BLOCK, "sha256", trust=False, decode=False)
-        self.side = SchedulerSide(Settings(), self.lookup, Home("unix:///x"), tables, scope="",  # type: ignore[arg-type]
-                                  overlapping=overlapping, saves=True)
+        tables = BlockTables(BLOCK, BLOCK, algorithm, trust=False, decode=False)
+        lookup: Any = self.lookup
+        self.side = SchedulerSide(Settings(), lookup, Home("unix:///x"), tables, scope="",
+                                  overlapping=overlapping, saves=saves)
         shards = [Shard(model="m", revision="r", dtype="d", layout="l", block_tokens=BLOCK, block_bytes=64,
                         layers=(0, 1), heads=(i, i + 1), host=host()) for i in range(ranks)]
-        assert self.side.set_shards(shards, ranks) == ""
+        self.told = self.side.set_shards(shards, ranks)
+        assert bool(self.told) == (algorithm != "sha256")
 
     def start(self, asked: Any, ids: list[int], computed: int = 0) -> int:
         external = self.side.promise(asked, computed)
@@ -223,3 +228,61 @@ def test_steps_that_are_not_reported_do_not_shift_the_others() -> None:
     rig.side.outcome(number, {2})
     assert [lease.released for lease in rig.lookup.leases] == [1]
     assert rig.side.promise(request("b", 100, "same"), 0) == 1 * BLOCK
+
+
+def test_hashes_that_are_not_trusted_are_a_problem_and_not_an_exception() -> None:
+    rig = Rig(algorithm="xxhash")
+    assert "trust_hashes" in rig.told
+    rig.lookup.blocks = 100
+    assert rig.start(request("a", 100), [1, 2, 3, 4]) == 0
+    assert saved(rig.step(("a", [1, 2, 3, 4], 0), a=100)) == []
+
+
+def test_what_is_raised_inside_does_not_reach_the_engine() -> None:
+    rig = Rig()
+    rig.lookup.blocks = 100
+    odd = request("a", 200)
+    odd.block_hashes[0] = 7
+    assert rig.start(odd, [1, 2, 3, 4, 5, 6, 7]) == 0
+    rig.start(request("b", 200), [11, 12, 13, 14, 15, 16, 17])
+    plan = rig.step(("a", [1, 2, 3, 4, 5, 6, 7], 0), ("b", [11, 12, 13, 14, 15, 16, 17], 192), a=200, b=8)
+    assert [load.block_ids for load in plan.loads] == [[11, 12, 13, 14, 15, 16]]  # It was promised.
+    assert plan.saves == []
+    rig.over(())
+    assert rig.step(cached=(("b", [18], 200),), b=1).saves == []  # Its table is not complete.
+
+
+def test_a_step_that_takes_long_keeps_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "_HOLD_FOR", -1.0)
+    rig = Rig(overlapping=True)
+    rig.lookup.blocks = 2
+    rig.start(request("a", 200, "same"), [1, 2, 3, 4, 5, 6, 7])
+    rig.step(("a", [1, 2, 3, 4, 5, 6, 7], 64), a=64)
+    assert saved(rig.step(cached=(("a", [], 128),), a=32)) == []  # Whether it loaded is not known yet.
+    assert [lease.released for lease in rig.lookup.leases] == [1]
+    rig.over({1})
+    assert rig.side.promise(request("b", 100, "same"), 0) == 0
+
+
+def test_what_was_computed_before_a_reset_is_not_saved_after_it() -> None:
+    rig = Rig()
+    rig.start(request("a", 200), [1, 2, 3, 4, 5, 6, 7])
+    rig.step(("a", [1, 2, 3, 4, 5, 6, 7], 0), a=100)
+    rig.over(())
+    rig.side.reset()
+    assert saved(rig.step(cached=(("a", [], 100),), a=50)) == []
+    rig.over(())
+    plan = rig.step(cached=(("a", [8, 9, 10, 11, 12, 13, 14], 0),), resumed={"a"}, a=200)
+    assert saved(plan) == [("a", 0, [8, 9, 10, 11, 12, 13])]
+
+
+def test_who_never_saves_asks_for_a_failed_key_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(saves=False)
+    rig.lookup.blocks = 100
+    rig.start(request("a", 100, "same"), [1, 2, 3, 4])
+    rig.step(("a", [1, 2, 3, 4], 96), a=4)
+    rig.over({1})
+    assert rig.side.promise(request("b", 100, "same"), 0) == 0
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 3600)
+    assert rig.side.promise(request("b", 100, "same"), 0) == 3 * BLOCK

@@ -62,7 +62,8 @@ class RepriseConnector(KVConnectorBase_V1):
             if not settings.cache_url:
                 self._server = PrivateServer(settings, engine_id)
                 if not self._server.wait_ready(settings.start_timeout):
-                    raise TimeoutError(f"the private server was not ready within {settings.start_timeout} s")
+                    raise TimeoutError(f"the private server was not ready within {settings.start_timeout} s: "
+                                       "it may have said why on stderr; start_timeout sets how long to wait")
             home = home_of(settings, engine_id)
             cache = open_cache(home, settings.load_timeout)
             if reachable(cache):
@@ -73,8 +74,8 @@ class RepriseConnector(KVConnectorBase_V1):
                 logger.error("Reprise: nobody answers at %s: no hits until a daemon is there", home.url)
             return cache
         except Exception as error:
+            self._stop_server()
             if settings.strict:
-                self._stop_server()
                 raise
             logger.error("Reprise: this engine runs without the cache: %s", error)
             return None

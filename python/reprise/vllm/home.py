@@ -113,6 +113,13 @@ class PrivateServer:
         shutil.rmtree(self._dir, ignore_errors=True)
 
     def _keep(self) -> None:
+        try:
+            self._restart()
+        except Exception as error:
+            logger.error("Reprise: the private cache server cannot be started: %s", error)
+            self._failed.set()
+
+    def _restart(self) -> None:
         for attempt in range(_RESTARTS + 1):
             began = time.monotonic()
             code = self._run()
@@ -138,12 +145,20 @@ class PrivateServer:
                 return 0
             _make_private(self._dir)
             (self._dir / "reprise.sock").unlink(missing_ok=True)
-            self._child = child = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
+            # A session of its own: Ctrl-C is for the engine, which ends the server when it has no more need of it.
+            self._child = child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
         return child.wait()
 
 
 def _remove_left_behind(parent: Path) -> None:
-    """Folders of engines that were killed: those with an old socket at which nobody listens."""
+    """Folders of engines that were killed: empty ones, and those with an old socket at which nobody listens."""
+    for folder in parent.glob(f"reprise-{os.getuid()}-*"):
+        try:
+            if time.time() - folder.stat().st_mtime > 60.0:  # A server that starts has no socket yet.
+                folder.rmdir()
+        except OSError:
+            continue  # Not empty.
     for path in parent.glob(f"reprise-{os.getuid()}-*/reprise.sock"):
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(0.2)

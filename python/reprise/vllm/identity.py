@@ -11,12 +11,14 @@ import platform
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .. import _native
 from .settings import Settings
 
-_ENDS = 64 << 10  # Bytes looked at at either end of a weight file: its table of tensors is in front.
+_SAMPLE = 4 << 10  # Bytes looked at in each tensor, or in each stretch of a file of another kind.
+_SAMPLES = 1024  # Stretches of such a file.
+_MAX_TABLE = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def shard_of(config: Any, settings: Settings, *, layout: str, block_tokens: int,
         "tp": f"{tp_rank}/{tp}",
         "pp": f"{pp_rank}/{parallel.pipeline_parallel_size}",
     }
+    if str(config.load_config.load_format) == "dummy":  # Not what the files have.
+        extras["weights"] = f"dummy:{model.seed}"
     device = str(config.device_config.device_type)
     if device == "cpu":
         extras["cpu"] = _cpu_kind()
@@ -100,7 +104,10 @@ def _model_identity(model: Any) -> tuple[str, str]:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Of configuration and weights, without reading all of them: names, sizes, and both ends of each file."""
+    """Of configuration and weights, without reading all of them: names, sizes, and a sample of every tensor.
+
+    Two trainings of one model may differ in a few tensors alone.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.name != "config.json" and path.suffix not in (".safetensors", ".bin", ".pt", ".gguf"):
@@ -108,10 +115,27 @@ def _fingerprint(folder: Path) -> str:
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0".encode())
         with path.open("rb") as file:
-            digest.update(file.read(_ENDS))
-            file.seek(max(0, size - _ENDS))
-            digest.update(file.read(_ENDS))
+            for at in _places(file, path, size):
+                file.seek(at)
+                digest.update(file.read(_SAMPLE))
     return digest.hexdigest()[:32]
+
+
+def _places(file: BinaryIO, path: Path, size: int) -> list[int]:
+    """Where to look: in the middle of each tensor, or all over the file where its tensors are not known."""
+    spread = list(range(0, size, max(_SAMPLE, size // _SAMPLES)))
+    if path.suffix != ".safetensors":
+        return [*spread, max(0, size - _SAMPLE)]
+    try:
+        table = int.from_bytes(file.read(8), "little")
+        if table > _MAX_TABLE:
+            return spread
+        ends = [tensor["data_offsets"] for name, tensor in json.loads(file.read(table)).items()
+                if name != "__metadata__"]
+        middles = [8 + table + max(int(begin), (int(begin) + int(end) - _SAMPLE) // 2) for begin, end in ends]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return spread
+    return [*range(0, 8 + table, _SAMPLE), *sorted(middles)]
 
 
 def _config_digest(model: Any) -> str:

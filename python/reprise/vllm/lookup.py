@@ -9,7 +9,6 @@ from __future__ import annotations
 import enum
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,9 +17,11 @@ from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
 
-_PATIENCE, _PAUSE = 3, 5.0  # So many timeouts in a row, and nothing is asked for so many seconds.
+_PATIENCE, _PAUSE = 3, 5.0  # So many timeouts in a row, and nothing is asked for so many seconds,
+_LONGEST_PAUSE = 60.0  # then, after each single one, for twice as long as before, up to this.
 _MAX_FETCHES = 4096
 _POLL = 0.002  # Seconds between two looks at what is being fetched.
+_LOOK = 5.0  # Seconds between two looks for a slow tier: a daemon may come later than the engine.
 
 
 class Pending(enum.Enum):
@@ -36,6 +37,8 @@ PENDING = Pending.PENDING
 class _Fetch:
     until: float
     look_at: float
+    over: bool = False
+    """It was waited for: a request is put off once, however often it asks."""
 
 
 class Lookup:
@@ -47,9 +50,11 @@ class Lookup:
         self._timeout = timeout
         self._fetch_timeout = fetch_timeout
         self._tally = tally
-        self._slow_tier = bool(cache.stats().l2.name)
-        self._fetches: OrderedDict[str, _Fetch] = OrderedDict()
+        self._slow_tier = False
+        self._look_at = 0.0
+        self._fetches: dict[str, _Fetch] = {}
         self._timeouts = 0
+        self._pause = _PAUSE
         self._paused_until = 0.0
 
     def ask(self, request_id: str, keys: bytes, namespaces: Sequence[_native.Namespace],
@@ -60,9 +65,10 @@ class Lookup:
             return None
         try:
             chains = [_native.Chain(ns, keys) for ns in namespaces]
-            if self._slow_tier:
+            if self._has_slow_tier(now):
                 fetch = self._fetches.get(request_id)
-                found = self._match(chains) if fetch is None or fetch.look_at <= now < fetch.until else None
+                look = fetch is None or (not fetch.over and fetch.look_at <= now < fetch.until)
+                found = self._match(chains) if look else None
                 if found and found.blocks == 0:
                     self.forget(request_id)
                     return None
@@ -85,21 +91,25 @@ class Lookup:
                    worth: Callable[[int], float]) -> bool:
         """`found`: None where it is not time to look, or no longer."""
         fetch = self._fetches.get(request_id)
-        if fetch is None and found and found.from_l2:
+        if fetch is None and found and found.from_l2 and len(self._fetches) < _MAX_FETCHES:
             until = now + min(self._fetch_timeout, worth(found.blocks))
             self._cache.prefetch(chains, timeout=self._timeout)
             self._fetches[request_id] = _Fetch(until, now + _POLL)
-            if len(self._fetches) > _MAX_FETCHES:
-                self._fetches.popitem(last=False)
             return True
-        if fetch is None:
+        if fetch is None or fetch.over:
             return False
         if now >= fetch.until or (found and not found.from_l2):
-            del self._fetches[request_id]
+            fetch.over = True
             return False
         if found:
             fetch.look_at = now + _POLL
         return True
+
+    def _has_slow_tier(self, now: float) -> bool:
+        if not self._slow_tier and now >= self._look_at:
+            self._look_at = now + _LOOK
+            self._slow_tier = bool(self._cache.stats().l2.name)
+        return self._slow_tier
 
     def _match(self, chains: list[_native.Chain]) -> _native.Match:
         match = self._cache.match(chains, timeout=self._timeout)
@@ -117,13 +127,13 @@ class Lookup:
 
     def _note(self, reason: _native.Reason) -> None:
         if reason != _native.Reason.TIMEOUT:
-            self._timeouts = 0
+            self._timeouts, self._pause = 0, _PAUSE
             return
         self._timeouts += 1
         if self._timeouts >= _PATIENCE:
-            self._timeouts = 0
-            self._paused_until = time.monotonic() + _PAUSE
-            logger.warning("Reprise: lookups take longer than %.2f s; none for %.0f s", self._timeout, _PAUSE)
+            self._paused_until = time.monotonic() + self._pause
+            logger.warning("Reprise: lookups take longer than %.2f s; none for %.0f s", self._timeout, self._pause)
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
 
 def release(lease: _native.Lease) -> None:

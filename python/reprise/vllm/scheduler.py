@@ -19,14 +19,17 @@ from .gains import Gains
 from .home import Home
 from .identity import Shard, host
 from .lookup import PENDING, Lookup, release
-from .plan import Load, Plan
+from .plan import Load, Plan, Save
 from .settings import Settings
 from .tables import BlockTables
+from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
 
 _KEY = 16
 _MAX_FAILED = 1 << 16  # Keys remembered as not to be promised.
+_FORGET_AFTER = 60.0  # Seconds after which an engine that saves nothing tries a key again that failed.
+_MAX_STEPS = 1024  # Steps remembered whose outcome is not known.
 _HOLD_FOR = 60.0  # Seconds a lease is kept for workers that do not report.
 
 
@@ -72,15 +75,17 @@ class SchedulerSide:
         self._loads: list[tuple[Load, _Promise, bytes]] = []
         self._steps: deque[_Step] = deque()
         self._number = 0
-        self._failed: OrderedDict[bytes, None] = OrderedDict()
+        self._failed: OrderedDict[bytes, float] = OrderedDict()  # And when.
         self._asked = ("", 0)  # Who was asked for last, and for how many tokens.
         self.gains = Gains()
+        self._tally = Tally()
 
     def set_shards(self, shards: Sequence[Shard], expected: int) -> str:
         """Learns what each rank holds, in order. Returns why nothing can be cached, or an empty text."""
         problems = [shard.problem for shard in shards if shard.problem]
         problems += [f"rank {i} runs on another host: only engines of one host can be cached in this version"
                      for i, shard in enumerate(shards) if shard.host != host() and not shard.problem]
+        problems += [problem] if (problem := self._tables.problem()) else []
         if len(shards) != expected:
             problems.append(f"{len(shards)} of {expected} ranks have told what they hold")
         if problems:
@@ -96,6 +101,14 @@ class SchedulerSide:
 
         None: they are being fetched, ask again.
         """
+        try:
+            return self._promise(request, computed_tokens)
+        except Exception as error:
+            self._tally.problem(logger, "lookup", error)
+            self._drop(request.request_id)
+            return 0
+
+    def _promise(self, request: Any, computed_tokens: int) -> int | None:
         self._asked = (request.request_id, request.num_tokens - computed_tokens)
         tokens = self._tables.block_tokens
         if computed_tokens % tokens:
@@ -151,11 +164,11 @@ class SchedulerSide:
         plan = Plan([load for load, _, _ in self._loads], [], self._number, self._home, self._scope)
         self._loads = []
         self._expire(now)
-        uncertain = bool(step.leases) or any(s.leases for s in self._steps)
+        uncertain = bool(step.keys_of) or any(s.keys_of for s in self._steps)
         # Of several ranks one may fail alone, and what the others compute is wrong as well: wait for the outcome.
         hold = uncertain and (len(self._namespaces) > 1 or self._overlapping)
         able = self._saves and self._lookup is not None and bool(self._namespaces)
-        plan.saves = saves = self._tables.advance(output, save=able and not hold)
+        plan.saves = saves = self._advance(output, save=able and not hold)
         step.tokens = output.total_num_scheduled_tokens
         self.gains.saved += sum(len(save.block_ids) for save in saves) * self._tables.block_tokens
         self.gains.log(logger, now)
@@ -165,6 +178,8 @@ class SchedulerSide:
                     self._failed.pop(save.keys[at:at + _KEY], None)
         if step.tokens or step.leases:  # Others move nothing.
             self._steps.append(step)
+            if len(self._steps) > _MAX_STEPS:
+                self._over(self._steps.popleft(), ())
         return plan
 
     def outcome(self, number: int, invalid_block_ids: Iterable[int]) -> None:
@@ -174,10 +189,12 @@ class SchedulerSide:
             self._over(step, invalid_block_ids if step.number == number else ())
 
     def _over(self, step: _Step, invalid_block_ids: Iterable[int]) -> None:
-        self.gains.step(step.tokens, len(step.keys_of), time.monotonic() - step.planned_at)
+        now = time.monotonic()
+        self.gains.step(step.tokens, len(step.keys_of), now - step.planned_at)
         invalid = [step.keys_of[i] for i in invalid_block_ids if i in step.keys_of]
         for key in invalid:
-            self._failed[key] = None
+            self._failed[key] = now
+            self._failed.move_to_end(key)
         while len(self._failed) > _MAX_FAILED:
             self._failed.popitem(last=False)
         if invalid:
@@ -206,6 +223,7 @@ class SchedulerSide:
         self._namespaces = [shard.namespace(self._scope) for shard in self._shards]
         for request_id in list(self._promises):
             self._drop(request_id)
+        self._tables.outdate()
         self._failed.clear()
         return True
 
@@ -232,7 +250,19 @@ class SchedulerSide:
         rate = self.gains.tokens_per_second
         return blocks * self._tables.block_tokens / rate if rate else self._settings.fetch_timeout
 
+    def _advance(self, output: Any, *, save: bool) -> list[Save]:
+        try:
+            return self._tables.advance(output, save=save)
+        except Exception as error:  # What it has followed so far is of no use: ids would be those of other blocks.
+            self._tally.problem(logger, "save", error)
+            self._tables.clear()
+            return []
+
     def _without_failed(self, keys: bytes) -> bytes:
+        if not self._saves:  # Nobody here stores them anew.
+            old = time.monotonic() - _FORGET_AFTER
+            while self._failed and next(iter(self._failed.values())) < old:
+                self._failed.popitem(last=False)
         if self._failed:
             for at in range(0, len(keys), _KEY):
                 if keys[at:at + _KEY] in self._failed:
@@ -245,13 +275,15 @@ class SchedulerSide:
             release(promise.lease)
 
     def _expire(self, now: float) -> None:
-        """What nobody asked for again, and steps that were never reported."""
+        """Leases of what nobody asked for again, and of steps that are not reported."""
         for request_id, promise in list(self._promises.items()):
             if now - promise.made_at > _HOLD_FOR:
                 self._drop(request_id)
-        while self._steps and now - self._steps[0].planned_at > _HOLD_FOR:
-            for lease in self._steps.popleft().leases:
-                release(lease)
+        for step in self._steps:  # The step stays: its outcome says what of it is good.
+            if step.leases and now - step.planned_at > _HOLD_FOR:
+                for lease in step.leases:
+                    release(lease)
+                step.leases = []
 
 
 def shards_in_order(handshakes: Mapping[tuple[int, int], Any]) -> list[Shard]:

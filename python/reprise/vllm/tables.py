@@ -21,6 +21,8 @@ class _Entry:
     """Blocks before this one are stored, or were offered."""
     saved_before: int = 0
     """What `saved` was before the last step that offered anything."""
+    stale: bool = False
+    """Its KV is of before a reset: nothing of it is saved until it begins anew."""
 
 
 class BlockTables:
@@ -61,6 +63,25 @@ class BlockTables:
         """The request is over."""
         self._entries.pop(request_id, None)
 
+    def problem(self) -> str:
+        """Why vLLM's hashes cannot be keys; empty if they can."""
+        try:
+            probe = bytes(32 if self._algorithm.startswith("sha256") else 16)
+            _native.keys_from_hashes(self._algorithm, [probe] * self._group, self._group, self._trust)
+        except Exception as error:
+            return str(error)
+        return ""
+
+    def clear(self) -> None:
+        """Forgets all requests: nothing of those that run now is saved."""
+        self._entries.clear()
+        self._looked_up = None
+
+    def outdate(self) -> None:
+        """What the requests have computed is not to be saved any more."""
+        for entry in self._entries.values():
+            entry.stale = True
+
     def rewind(self) -> None:
         """What the last step offered was not stored: offer it again."""
         for entry in self._entries.values():
@@ -73,7 +94,7 @@ class BlockTables:
             entry = self._entries.get(new.req_id)
             if entry:
                 entry.ids = list(new.block_ids[0])
-                entry.saved = entry.saved_before = 0
+                entry.saved, entry.saved_before, entry.stale = 0, 0, False
                 self._complete(entry, new.req_id, new.num_computed_tokens, output, save, saves)
         cached = output.scheduled_cached_reqs
         resumed = getattr(cached, "resumed_req_ids", ())
@@ -84,7 +105,7 @@ class BlockTables:
             fresh = cached.new_block_ids[i]
             if request_id in resumed:
                 entry.ids = list(fresh[0]) if fresh else []
-                entry.saved = entry.saved_before = 0
+                entry.saved, entry.saved_before, entry.stale = 0, 0, False
             elif fresh:
                 entry.ids.extend(fresh[0])
             self._complete(entry, request_id, cached.num_computed_tokens[i], output, save, saves)
@@ -93,7 +114,7 @@ class BlockTables:
     def _complete(self, entry: _Entry, request_id: str, computed: int, output: Any, save: bool,
                   saves: list[Save]) -> None:
         request = entry.request
-        if not save or not self.known(request):
+        if not save or entry.stale or not self.known(request):
             return
         done = computed + output.num_scheduled_tokens.get(request_id, 0)
         limit = request.num_tokens if self._decode else request.num_prompt_tokens

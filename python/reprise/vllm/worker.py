@@ -45,7 +45,7 @@ class WorkerSide:
         try:
             groups = self._kv_cache_config.kv_cache_groups
             _check_supported(self._config, groups)
-            names = [name for name in groups[0].layer_names if name in kv_caches]
+            names = list(groups[0].layer_names)
             layout = layout_of(kv_caches, names, self._kv_cache_config.num_blocks)
             self._layout = layout
             self._shard = shard_of(

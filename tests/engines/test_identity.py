@@ -1,0 +1,76 @@
+"""What tells models apart that go by one name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from reprise.vllm.identity import Shard, _fingerprint, host, shard_of
+from reprise.vllm.settings import Settings
+from reprise.vllm.worker import WorkerSide
+
+
+def weights(folder: Path, changed: str = "") -> Path:
+    """A model's file of 6 MB, of which one tensor is another one."""
+    folder.mkdir(parents=True)
+    names = ["embed", *(f"layers.{i}.{part}" for i in range(10) for part in ("mlp", "q", "v")), "norm"]
+    save_file({name: torch.full((200, 256), 2.0 if name == changed else 1.0) for name in names},
+              folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("changed", ["embed", "layers.4.mlp", "layers.7.q", "norm"])
+def test_a_tensor_in_the_middle_of_the_weights_counts(tmp_path: Path, changed: str) -> None:
+    known = _fingerprint(weights(tmp_path / "a"))
+    assert known == _fingerprint(weights(tmp_path / "b"))
+    assert known != _fingerprint(weights(tmp_path / "c", changed))
+
+
+def test_other_kinds_of_weights_count_all_over(tmp_path: Path) -> None:
+    content = bytearray(8 << 20)
+    (tmp_path / "model.bin").write_bytes(content)
+    known = _fingerprint(tmp_path)
+    content[3 << 20:4 << 20] = b"\1" * (1 << 20)
+    (tmp_path / "model.bin").write_bytes(content)
+    assert known != _fingerprint(tmp_path)
+    (tmp_path / "odd.safetensors").write_bytes(b"\xff" * 100)  # Not what its name says: no error.
+    _fingerprint(tmp_path)
+
+
+def config(folder: Path, load_format: str = "auto", seed: int = 0) -> Any:
+    return SimpleNamespace(
+        model_config=SimpleNamespace(
+            model=str(folder), revision=None, hf_config=None, dtype=torch.float32, quantization=None, seed=seed,
+            get_num_kv_heads=lambda parallel: 1, hf_text_config=SimpleNamespace(to_dict=dict)),
+        parallel_config=SimpleNamespace(tensor_parallel_size=1, pipeline_parallel_size=1),
+        cache_config=SimpleNamespace(prefix_caching_hash_algo="sha256", cache_dtype="auto"),
+        load_config=SimpleNamespace(load_format=load_format), device_config=SimpleNamespace(device_type="cpu"))
+
+
+def test_weights_that_are_made_up_are_not_those_of_the_files(tmp_path: Path) -> None:
+    def identity(told: Any) -> bytes:
+        return shard_of(told, Settings(), layout="l", block_tokens=32, block_bytes=64, layer_names=["a.0.b"],
+                        pp_rank=0, tp_rank=0).namespace().id
+
+    folder = weights(tmp_path / "a")
+    ids = [identity(config(folder, *how)) for how in (("auto", 0), ("dummy", 0), ("dummy", 1))]
+    assert len(set(ids)) == 3
+    assert ids[0] == identity(config(folder, "auto", 1)) == identity(config(folder, "safetensors", 0))
+
+
+def test_a_layer_that_was_not_registered_is_a_problem(tmp_path: Path) -> None:
+    class FullAttentionSpec:
+        block_size = 32
+
+    told = config(weights(tmp_path / "a"))
+    group = SimpleNamespace(layer_names=["model.layers.0.attn", "model.layers.1.attn"],
+                            kv_cache_spec=FullAttentionSpec())
+    worker = WorkerSide(told, Settings(), SimpleNamespace(kv_cache_groups=[group], num_blocks=4))
+    worker.register({"model.layers.0.attn": torch.zeros(4, 32, 8)}, 0, 0)
+    assert "model.layers.1.attn" in worker.handshake().shard.problem
+    assert Shard(host=host()).problem == ""
