@@ -208,6 +208,11 @@ def test_a_rank_that_cannot_is_named() -> None:
     assert "another host" in rig.side.set_shards([Shard(host="elsewhere")], 1)
 
 
+def test_what_another_connector_told_is_not_taken_for_ours() -> None:
+    (shard,) = scheduler.shards_in_order({(0, 0): object()})  # As vLLM's MultiConnector may do.
+    assert "another connector" in Rig().side.set_shards([shard], 1)
+
+
 def test_after_a_reset_blocks_have_other_names() -> None:
     rig = Rig()
     before = rig.step().scope

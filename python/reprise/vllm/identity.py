@@ -17,7 +17,7 @@ from .. import _native
 from .settings import Settings
 
 _SAMPLE = 4 << 10  # Bytes looked at in each tensor, or in each stretch of a file of another kind.
-_SAMPLES = 1024  # Stretches of such a file.
+_SAMPLES = 4096  # At most, over all files: folders may be on a network, and experts are many.
 _MAX_TABLE = 64 << 20
 
 
@@ -109,21 +109,21 @@ def _fingerprint(folder: Path) -> str:
     Two trainings of one model may differ in a few tensors alone.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.name != "config.json" and path.suffix not in (".safetensors", ".bin", ".pt", ".gguf"):
-            continue
+    paths = [path for path in sorted(folder.iterdir())
+             if path.name == "config.json" or path.suffix in (".safetensors", ".bin", ".pt", ".gguf")]
+    for path in paths:
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0".encode())
         with path.open("rb") as file:
-            for at in _places(file, path, size):
+            for at in _places(file, path, size, max(16, _SAMPLES // len(paths))):
                 file.seek(at)
                 digest.update(file.read(_SAMPLE))
     return digest.hexdigest()[:32]
 
 
-def _places(file: BinaryIO, path: Path, size: int) -> list[int]:
+def _places(file: BinaryIO, path: Path, size: int, limit: int) -> list[int]:
     """Where to look: in the middle of each tensor, or all over the file where its tensors are not known."""
-    spread = list(range(0, size, max(_SAMPLE, size // _SAMPLES)))
+    spread = list(range(0, size, max(_SAMPLE, size // limit)))
     if path.suffix != ".safetensors":
         return [*spread, max(0, size - _SAMPLE)]
     try:
@@ -135,7 +135,7 @@ def _places(file: BinaryIO, path: Path, size: int) -> list[int]:
         middles = [8 + table + max(int(begin), (int(begin) + int(end) - _SAMPLE) // 2) for begin, end in ends]
     except (ValueError, KeyError, TypeError, AttributeError):
         return spread
-    return [*range(0, 8 + table, _SAMPLE), *sorted(middles)]
+    return [*range(0, 8 + table, _SAMPLE), *sorted(middles)[::-(-len(middles) // limit) or 1]]
 
 
 def _config_digest(model: Any) -> str:

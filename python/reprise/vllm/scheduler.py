@@ -288,4 +288,6 @@ class SchedulerSide:
 
 def shards_in_order(handshakes: Mapping[tuple[int, int], Any]) -> list[Shard]:
     """By pipeline rank, then tensor rank: the order of a lease's parts."""
-    return [handshakes[rank].shard for rank in sorted(handshakes)]
+    # Where several connectors are used at once, vLLM passes on what the first of them told.
+    strange = Shard(problem="the ranks told what another connector in MultiConnector wants to know: use one of the two")
+    return [getattr(handshakes[rank], "shard", strange) for rank in sorted(handshakes)]
