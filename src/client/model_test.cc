@@ -2,10 +2,12 @@
 // found that was not put, and with room for everything exactly what was put is found.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <map>
 #include <random>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "reprise/cache.h"
 #include "testing/chains.h"
@@ -94,11 +96,22 @@ class Model {
     }
     return best;
   }
+  bool comes_to(std::span<const Chain> chains, std::size_t want) {
+    for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);;) {
+      const auto match = cache_->match(chains, Deadline::never());
+      if (match && match->blocks == want) return true;
+      if (std::chrono::steady_clock::now() > end) return false;
+      std::this_thread::yield();
+    }
+  }
   // `blocks` is an answer about `chains`.
   void check(std::span<const Chain> chains, std::size_t blocks) {
     const std::size_t want = expected(chains);
-    if (setup_.complete) {
-      ASSERT_EQ(blocks, want);
+    if (setup_.complete && blocks != want) {
+      ASSERT_LT(blocks, want);
+      // A load in the background, a prefetch's, evicts too: between L1 and the queue a block is nowhere for a moment.
+      ASSERT_EQ(setup_.ingest, Ingest::kEvicted);
+      ASSERT_TRUE(comes_to(chains, want)) << "lost for good: " << blocks << " of " << want;
     }
     for (const Chain& chain : chains) {
       const NeededBlocks needed = needed_blocks(chain.rule, blocks);
