@@ -26,7 +26,8 @@ ENVIRONMENT = {
 }
 os.environ.update(ENVIRONMENT)  # vLLM reads some of it when it is imported.
 # The tests wait long for a machine that is busy, and not for a cache.
-PATIENT = {"lookup_timeout": 10, "fetch_timeout": 60, "load_timeout": 10, "store_timeout": 10, "start_timeout": 60}
+PATIENT = {"lookup_timeout": 10, "fetch_timeout": 60, "load_timeout": 10, "store_timeout": 10, "start_timeout": 60,
+           "fetch_if_slower": True}
 
 
 @dataclasses.dataclass

@@ -248,7 +248,9 @@ class SchedulerSide:
     def _worth(self, blocks: int) -> float:
         """Seconds that computing so many blocks takes here; nobody waits longer for them."""
         rate = self.gains.tokens_per_second
-        return blocks * self._tables.block_tokens / rate if rate else self._settings.fetch_timeout
+        if not rate or self._settings.fetch_if_slower:
+            return self._settings.fetch_timeout
+        return blocks * self._tables.block_tokens / rate
 
     def _advance(self, output: Any, *, save: bool) -> list[Save]:
         try:

@@ -24,7 +24,9 @@ class Settings:
     lookup_timeout: float = 0.5
     """Longest wait of the scheduler for one answer of the cache."""
     fetch_timeout: float = 5.0
-    """Longest time a request is put off while its blocks come from L2; never longer than computing them takes."""
+    """Longest time a request is put off while its blocks come from L2; not longer than computing them takes."""
+    fetch_if_slower: bool = False
+    """Wait for them up to `fetch_timeout` even where computing would take less: to save the processor, or to test."""
     load_timeout: float = 2.0
     """Longest wait of a worker for the daemon before a load counts as failed."""
     store_timeout: float = 1.0
