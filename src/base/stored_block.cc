@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstring>
 #include <string_view>
 
 #include "base/kernels.h"
+#include "base/little_endian.h"
 
 namespace reprise {
 namespace {
@@ -21,18 +21,8 @@ constexpr std::size_t kLengthAt = 56;
 constexpr std::size_t kPayloadChecksumAt = 64;
 constexpr std::size_t kWrittenAt = 72;
 
-template <typename T>
-void put(MutableBytes to, std::size_t at, T value) {
-  if constexpr (std::endian::native == std::endian::big) value = std::byteswap(value);
-  std::memcpy(to.data() + at, &value, sizeof value);
-}
-template <typename T>
-T get(Bytes from, std::size_t at) {
-  T value;
-  std::memcpy(&value, from.data() + at, sizeof value);
-  if constexpr (std::endian::native == std::endian::big) value = std::byteswap(value);
-  return value;
-}
+using little_endian::get;
+using little_endian::put;
 
 /// Of the header with the field itself zeroed.
 std::uint64_t header_checksum(Bytes header) {

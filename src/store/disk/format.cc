@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <charconv>
 #include <cstring>
 
 #include "base/kernels.h"
+#include "base/little_endian.h"
 
 namespace reprise::disk {
 namespace {
@@ -17,18 +17,8 @@ constexpr std::string_view kTableMagic = "RPRSTABL";
 constexpr std::string_view kFooterMagic = "RPRSFOOT";
 constexpr std::size_t kChecksumAt = 16;
 
-template <typename T>
-void put(MutableBytes to, std::size_t at, T value) {
-  if constexpr (std::endian::native == std::endian::big) value = std::byteswap(value);
-  std::memcpy(to.data() + at, &value, sizeof value);
-}
-template <typename T>
-T get(Bytes from, std::size_t at) {
-  T value;
-  std::memcpy(&value, from.data() + at, sizeof value);
-  if constexpr (std::endian::native == std::endian::big) value = std::byteswap(value);
-  return value;
-}
+using little_endian::get;
+using little_endian::put;
 
 /// Of the prologue with the field itself zeroed, and of the rest; in two parts, so that nothing is copied or written
 /// to.
