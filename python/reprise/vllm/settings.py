@@ -31,6 +31,9 @@ class Settings:
     """Longest wait of a worker for the daemon before a load counts as failed."""
     store_timeout: float = 1.0
     """Longest wait of a worker for room for the blocks of one request."""
+    pinned_mib: int = 1024
+    """KV on a GPU: page-locked memory of each worker that blocks are saved through, at most, in MiB. Where it is full,
+    blocks are not saved."""
     start_timeout: float = 20.0
     """Longest wait for the private server to come up."""
     trust_hashes: bool = False
@@ -72,6 +75,8 @@ class Settings:
         for name in ("lookup_timeout", "fetch_timeout", "load_timeout", "store_timeout", "start_timeout"):
             if not 0 <= getattr(self, name) <= 3600:
                 raise ConfigError(f"'{name}' is {getattr(self, name)}; it must be between 0 and 3600 seconds")
+        if not 0 <= self.pinned_mib <= 1 << 20:
+            raise ConfigError(f"'pinned_mib' is {self.pinned_mib}; it must be between 0 and {1 << 20} MiB")
         if self.cache_url and not self.cache_url.startswith("unix:"):
             raise ConfigError(f"cache_url is '{self.cache_url}'; workers attach through shared memory: unix:///path")
         ours = sorted(k for k in given if "." in k and not k.startswith("attach."))

@@ -14,7 +14,7 @@ from typing import Any
 from .. import _native
 from .home import Home, open_cache
 from .identity import Shard, shard_of
-from .layouts import KvLayout, layout_of
+from .layouts import KvLayout, Staging, layout_of
 from .plan import Handshake, Load, Plan, Save
 from .settings import Settings
 from .tally import Tally
@@ -46,7 +46,8 @@ class WorkerSide:
             groups = self._kv_cache_config.kv_cache_groups
             _check_supported(self._config, groups)
             names = list(groups[0].layer_names)
-            layout = layout_of(kv_caches, names, self._kv_cache_config.num_blocks)
+            layout = layout_of(kv_caches, names, self._kv_cache_config.num_blocks,
+                               _staging(self._config, self._settings, groups[0].kv_cache_spec.block_size))
             self._layout = layout
             self._shard = shard_of(
                 self._config, self._settings, layout=layout.name, block_bytes=layout.pieces.block_bytes,
@@ -64,6 +65,8 @@ class WorkerSide:
     def load(self, plan: Plan) -> None:
         """Reads what the step needs. Blocks that failed are in `take_failed`, and the step saves nothing."""
         self._step_is_bad = False
+        if self._layout:
+            self._layout.begin_step()
         for load in plan.loads:
             began = time.monotonic()
             try:
@@ -80,6 +83,7 @@ class WorkerSide:
 
     def save(self, plan: Plan) -> None:
         """Stores what the step completed, unless something it was computed from failed to load."""
+        self._count_stored()
         if self._step_is_bad:
             return
         for save in plan.saves:
@@ -96,10 +100,23 @@ class WorkerSide:
         return failed
 
     def close(self) -> None:
-        """Leaves the cache."""
+        """Stores what is under way, and leaves the cache."""
+        if self._layout:
+            self._layout.close()
+        self._leave()
+
+    def _leave(self) -> None:
         if self._cache:
             self._cache.close()
             self._cache = None
+
+    def _count_stored(self) -> None:
+        """What was stored since the last step, where that takes longer than the step."""
+        stored = self._layout.stored() if self._layout else None
+        if stored:
+            self.tally.saved(stored.blocks, self._shard, stored.seconds)
+            for problem in stored.problems:
+                self.tally.problem(logger, "save", problem)
 
     def _load(self, load: Load, cache: _native.Cache) -> bool:
         if self._layout is None:
@@ -111,17 +128,15 @@ class WorkerSide:
         if self._layout is None:
             return 0
         chain = _native.Chain(self._namespace(scope), save.keys)
-        with cache.reserve(chain, start=save.first, timeout=self._settings.store_timeout) as room:
-            filled = self._layout.pieces.gather_into(room, 0, save.block_ids)
-            room.commit()
-        return filled
+        room = cache.reserve(chain, start=save.first, timeout=self._settings.store_timeout)
+        return self._layout.store(room, save.block_ids)
 
     def _open(self, home: Home | None) -> _native.Cache:
         # Not earlier: the scheduler side, which starts the server, comes after the workers.
         if self._cache is None or home != self._home:
             if home is None:
                 raise ValueError("the scheduler side has no cache")
-            self.close()
+            self._leave()
             self._cache, self._home = open_cache(home, self._settings.load_timeout), home
             logger.info("Reprise: rank %d attached to %s", self._rank, home.url)
         return self._cache
@@ -130,6 +145,13 @@ class WorkerSide:
         if scope not in self._namespaces:
             self._namespaces = {scope: self._shard.namespace(scope)}
         return self._namespaces[scope]
+
+
+def _staging(config: Any, settings: Settings, block_tokens: int) -> Staging:
+    """A step ends at most as many blocks as fit into its tokens, and one more of each request."""
+    step = config.scheduler_config
+    blocks = int(step.max_num_batched_tokens) // int(block_tokens) + int(step.max_num_seqs)
+    return Staging(pinned_bytes=settings.pinned_mib << 20, step_blocks=blocks)
 
 
 def _check_supported(config: Any, groups: Any) -> None:
