@@ -65,7 +65,7 @@ class PromptStream(LateStream):
         return event
 
     def wait(self, event: LateEvent) -> None:
-        while not event.done:
+        while not event.done and (self.name, event.name) not in self._device.missing:
             self._device.work(1)
 
 
@@ -74,12 +74,13 @@ class LateDevice:
 
     `fail` makes one piece of work be refused. favourite: the stream whose work is done first wherever it can be; none:
     drawn by `seed`. missing: pairs of streams of which the first does not wait for events of the second, though told
-    to. lies: streams whose events seem to be reached at once. prompt: the engine works on the CPU.
+    to. lies: streams whose events seem to be reached at once. prompt: the engine works on the CPU. idle: how often it does
+    nothing when somebody looks at an event.
     """
 
     def __init__(self, favourite: str = "", *, seed: int = 0, missing: tuple[tuple[str, str], ...] = (),
-                 lies: tuple[str, ...] = (), prompt: bool = False) -> None:
-        self.favourite, self.missing, self.lies = favourite, missing, lies
+                 lies: tuple[str, ...] = (), prompt: bool = False, idle: float = 0.0) -> None:
+        self.favourite, self.missing, self.lies, self.idle = favourite, missing, lies, idle
         self.faulty, self.good_runs = "", 0
         self.stopped = False
         self.lock = threading.RLock()
@@ -107,7 +108,9 @@ class LateDevice:
     def work(self, pieces: int | None = None) -> None:
         """Does some of what is there; None: a few pieces, as drawn."""
         with self.lock:
-            for _ in range(self._random.randint(0, 3) if pieces is None else pieces):
+            if pieces is None:
+                pieces = 0 if self._random.random() < self.idle else self._random.randint(0, 3)
+            for _ in range(pieces):
                 able = [s for s in self.streams if s.queue and not self.stopped and _able(s)]
                 if not able:
                     return
