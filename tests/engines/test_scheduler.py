@@ -277,6 +277,7 @@ def test_what_was_computed_before_a_reset_is_not_saved_after_it() -> None:
     rig.side.reset()
     assert saved(rig.step(cached=(("a", [], 100),), a=50)) == []
     rig.over(())
+    rig.start(request("a", 200), [8, 9, 10, 11, 12, 13, 14])
     plan = rig.step(cached=(("a", [8, 9, 10, 11, 12, 13, 14], 0),), resumed={"a"}, a=200)
     assert saved(plan) == [("a", 0, [8, 9, 10, 11, 12, 13])]
 
