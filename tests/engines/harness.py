@@ -151,6 +151,25 @@ def hold_loads() -> Iterator[threading.Event]:
         side._load = load
 
 
+@contextmanager
+def fail_loads() -> Iterator[list[Any]]:
+    """Loads that leave wrong bytes and say that they failed; those that were asked for."""
+    side, calls = worker(), []
+    load = side._load
+
+    def fails(asked: Any, cache: Any) -> bool:
+        calls.append(asked)
+        pieces = side._layout.pieces
+        pieces.scatter(asked.block_ids, b"\x3f" * (pieces.block_bytes * len(asked.block_ids)))
+        return False
+
+    side._load = fails
+    try:
+        yield calls
+    finally:
+        side._load = load
+
+
 def clean_up() -> None:
     """What an engine leaves in its process."""
     from vllm.distributed import cleanup_dist_env_and_memory

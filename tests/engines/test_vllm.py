@@ -168,23 +168,19 @@ def test_the_server_goes_away(model: Path, baseline: Baseline, park_above: str) 
         harness.eventually(lambda: engine.step() or engine.leases == 0, "all leases are given back")
 
 
-def test_a_load_that_fails_is_computed(model: Path, baseline: Baseline, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reprise.vllm.worker import WorkerSide
-
+def test_a_load_that_fails_is_computed(model: Path, baseline: Baseline) -> None:
     prompts = prompts_of(*LENGTHS)
     expected = baseline(prompts)
     with Engine(model, PRIVATE) as engine:
         engine.ask(prompts)
-        with monkeypatch.context() as broken:
-            calls = []
-            broken.setattr(WorkerSide, "_load", lambda self, load, cache: bool(calls.append(load)))
+        with harness.fail_loads() as calls:
             assert engine.ask(prompts) == expected
             assert 0 < len(calls) <= len(prompts)
             count = len(calls)
             assert engine.ask(prompts) == expected
             assert len(calls) <= 2 * count
         assert engine.ask(prompts, at_once=True) == expected
-        check(engine.ask(prompts), expected, prompts)
+        check(engine.ask(prompts), expected, prompts)  # Nothing of those steps was stored.
 
 
 def test_a_daemon_that_is_not_there(model: Path, baseline: Baseline, tmp_path: Path) -> None:
