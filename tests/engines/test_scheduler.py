@@ -71,13 +71,13 @@ def request(name: str, tokens: int, seed: str = "") -> Any:
 
 class Rig:
     def __init__(self, ranks: int = 1, overlapping: bool = False, algorithm: str = "sha256",
-                 saves: bool = True) -> None:
+                 saves: bool = True, park_above: int | None = None) -> None:
         self.lookup = FakeLookup(ranks)
         self._running: list[int] = []
         tables = BlockTables(BLOCK, BLOCK, algorithm, trust=False, decode=False)
         lookup: Any = self.lookup
         self.side = SchedulerSide(Settings(), lookup, Home("unix:///x"), tables, scope="",
-                                  overlapping=overlapping, saves=saves)
+                                  overlapping=overlapping, saves=saves, park_above=park_above)
         shards = [Shard(model="m", revision="r", dtype="d", layout="l", block_tokens=BLOCK, block_bytes=64,
                         layers=(0, 1), heads=(i, i + 1), host=host()) for i in range(ranks)]
         self.told = self.side.set_shards(shards, ranks)
@@ -277,6 +277,7 @@ def test_what_was_computed_before_a_reset_is_not_saved_after_it() -> None:
     rig.side.reset()
     assert saved(rig.step(cached=(("a", [], 100),), a=50)) == []
     rig.over(())
+    rig.start(request("a", 200), [8, 9, 10, 11, 12, 13, 14])
     plan = rig.step(cached=(("a", [8, 9, 10, 11, 12, 13, 14], 0),), resumed={"a"}, a=200)
     assert saved(plan) == [("a", 0, [8, 9, 10, 11, 12, 13])]
 

@@ -24,6 +24,8 @@ class Load:
     leased: int
     block_ids: list[int]
     """Block tables' ids of the first blocks of the lease: as many as are to be loaded."""
+    parked: bool = False
+    """vLLM has parked the request: it is read beside the steps, and no step needs it before it is reported."""
 
 
 @dataclass
@@ -55,10 +57,12 @@ class Done(KVConnectorWorkerMetadata):
     """What a worker says of a step that it has finished. vLLM leaves out reports in which nothing is said."""
 
     number: int
+    failed: frozenset[str] = frozenset()
+    """Parked requests of which this rank did not get all blocks."""
 
     def aggregate(self, other: KVConnectorWorkerMetadata) -> KVConnectorWorkerMetadata:
         """Of several ranks that report the same step."""
-        return self
+        return Done(self.number, self.failed | other.failed) if isinstance(other, Done) else self
 
 
 @dataclass

@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import _native
+from .failures import FailedKeys
 from .gains import Gains
 from .home import Home
 from .identity import Shard, host
 from .lookup import PENDING, Lookup, release
+from .parked import ParkedRequests
 from .plan import Load, Plan, Save
 from .settings import Settings
 from .tables import BlockTables
@@ -27,8 +29,6 @@ from .tally import Tally
 logger = logging.getLogger("vllm.reprise")
 
 _KEY = 16
-_MAX_FAILED = 1 << 16  # Keys remembered as not to be promised.
-_FORGET_AFTER = 60.0  # Seconds after which an engine that saves nothing tries a key again that failed.
 _MAX_STEPS = 1024  # Steps remembered whose outcome is not known.
 _HOLD_FOR = 60.0  # Seconds a lease is kept for workers that do not report.
 
@@ -43,6 +43,8 @@ class _Promise:
     blocks: int
     leased: int
     made_at: float
+    parked: bool
+    """It is read beside the steps, while vLLM goes on with others."""
 
 
 @dataclass
@@ -60,8 +62,11 @@ class SchedulerSide:
     """Promises and plans."""
 
     def __init__(self, settings: Settings, lookup: Lookup | None, home: Home, tables: BlockTables, *,
-                 scope: str, overlapping: bool, saves: bool) -> None:
-        """`overlapping`: a step may be planned before the outcome of the one before it is known."""
+                 scope: str, overlapping: bool, saves: bool, park_above: int | None = None) -> None:
+        """`overlapping`: a step may be planned before the outcome of the one before it is known.
+
+        `park_above`: requests that get more bytes of a rank wait for them beside the steps; None: none does.
+        """
         self._home = home
         self._scope = self._first_scope = scope
         self._settings = settings
@@ -73,9 +78,11 @@ class SchedulerSide:
         self._namespaces: list[_native.Namespace] = []
         self._promises: dict[str, _Promise] = {}
         self._loads: list[tuple[Load, _Promise, bytes]] = []
+        self._park_above = park_above
+        self._parked = ParkedRequests()
         self._steps: deque[_Step] = deque()
         self._number = 0
-        self._failed: OrderedDict[bytes, float] = OrderedDict()  # And when.
+        self._failed = FailedKeys(saves=saves)
         self._asked = ("", 0)  # Who was asked for last, and for how many tokens.
         self.gains = Gains()
         self._tally = Tally()
@@ -97,7 +104,7 @@ class SchedulerSide:
     # --- vLLM's calls, in the order of a step ---
 
     def promise(self, request: Any, computed_tokens: int) -> int | None:
-        """Tokens behind `computed_tokens` that come from the cache: whole blocks, the last token left to compute.
+        """Tokens behind `computed_tokens` that come from the cache: whole blocks. See `parks`.
 
         None: they are being fetched, ask again.
         """
@@ -108,19 +115,27 @@ class SchedulerSide:
             self._drop(request.request_id)
             return 0
 
+    def parks(self, request_id: str) -> bool:
+        """Whether what was promised to a request is read beside the steps. If not, a token is left to compute."""
+        made = self._promises.get(request_id)
+        return made is not None and made.parked
+
     def _promise(self, request: Any, computed_tokens: int) -> int | None:
+        self._parked.forget(request.request_id)
         self._asked = (request.request_id, request.num_tokens - computed_tokens)
         tokens = self._tables.block_tokens
         if computed_tokens % tokens:
             return 0
-        first, end = computed_tokens // tokens, (request.num_tokens - 1) // tokens
+        # Of a request that was parked, vLLM computes the last token again, whatever has come.
+        spare = 0 if self._park_above is not None else 1
+        first, end = computed_tokens // tokens, (request.num_tokens - spare) // tokens
         made = self._promises.get(request.request_id)
         if made and (made.first, made.end) == (first, end) and made.lease.valid:
             return made.blocks * tokens  # It could not be scheduled, and asks again.
         self._drop(request.request_id)
         if not self._usable(request):
             return 0
-        keys = self._without_failed(self._tables.keys(request)[first * _KEY:end * _KEY])
+        keys = self._failed.leading(self._tables.keys(request)[first * _KEY:end * _KEY])
         if not keys:
             return 0
         lease = self._lookup.ask(request.request_id, keys, self._namespaces, self._worth) if self._lookup else None
@@ -129,13 +144,19 @@ class SchedulerSide:
         blocks = lease.match.blocks if lease and lease.match else 0
         if not lease or not blocks:
             return 0
+        parked = self._large(blocks)
+        if not parked:
+            blocks = min(blocks, (request.num_tokens - 1) // tokens - first)
+        if not blocks:
+            release(lease)
+            return 0
         leased = len(lease) // len(self._namespaces)
-        self._promises[request.request_id] = _Promise(lease, first, end, blocks, leased, time.monotonic())
+        self._promises[request.request_id] = _Promise(lease, first, end, blocks, leased, time.monotonic(), parked)
         return blocks * tokens
 
     def allocated(self, request: Any, block_ids: Sequence[Sequence[int]], external_tokens: int) -> None:
         """The promise is taken, or given up where `external_tokens` is 0."""
-        self._tables.track(request)
+        self._tables.track(request, anew=not self._parked.returns(request.request_id))
         if self._asked[0] == request.request_id:
             self.gains.asked += self._asked[1]
             self._asked = ("", 0)
@@ -148,7 +169,7 @@ class SchedulerSide:
             return
         ids = list(block_ids[0][promise.first:promise.first + blocks])
         keys = self._tables.keys(request)[promise.first * _KEY:(promise.first + blocks) * _KEY]
-        load = Load(request.request_id, promise.lease.token, promise.leased, ids)
+        load = Load(request.request_id, promise.lease.token, promise.leased, ids, promise.parked)
         self._loads.append((load, promise, keys))
         self.gains.found += blocks * self._tables.block_tokens
 
@@ -158,6 +179,9 @@ class SchedulerSide:
         self._number += 1
         step = _Step(self._number, planned_at=now)
         for load, promise, keys in self._loads:
+            if load.parked:
+                self._parked.add(load.request_id, promise.lease, keys)
+                continue
             step.leases.append(promise.lease)
             for i, block_id in enumerate(load.block_ids):
                 step.keys_of[block_id] = keys[i * _KEY:(i + 1) * _KEY]
@@ -172,10 +196,7 @@ class SchedulerSide:
         step.tokens = output.total_num_scheduled_tokens
         self.gains.saved += sum(len(save.block_ids) for save in saves) * self._tables.block_tokens
         self.gains.log(logger, now)
-        if self._failed:
-            for save in saves:
-                for at in range(save.first * _KEY, len(save.keys), _KEY):
-                    self._failed.pop(save.keys[at:at + _KEY], None)
+        self._failed.stored(saves)
         if step.tokens or step.leases:  # Others move nothing.
             self._steps.append(step)
             if len(self._steps) > _MAX_STEPS:
@@ -188,16 +209,19 @@ class SchedulerSide:
             step = self._steps.popleft()
             self._over(step, invalid_block_ids if step.number == number else ())
 
+    def arrived(self, request_ids: Iterable[str], failed: Iterable[str]) -> None:
+        """All ranks are done with the parked `request_ids`; one at least did not get all of those in `failed`."""
+        keys = self._parked.failed(failed)
+        self._failed.add(keys[at:at + _KEY] for at in range(0, len(keys), _KEY))
+        self.gains.failed += len(keys) // _KEY * self._tables.block_tokens
+        self._parked.arrived(request_ids)
+
     def _over(self, step: _Step, invalid_block_ids: Iterable[int]) -> None:
         now = time.monotonic()
         self.gains.step(step.tokens, len(step.keys_of), now - step.planned_at)
         invalid = [step.keys_of[i] for i in invalid_block_ids if i in step.keys_of]
-        for key in invalid:
-            self._failed[key] = now
-            self._failed.move_to_end(key)
-        while len(self._failed) > _MAX_FAILED:
-            self._failed.popitem(last=False)
         if invalid:
+            self._failed.add(invalid)
             self.gains.failed += len(invalid) * self._tables.block_tokens
             self._tables.rewind()
         for lease in step.leases:
@@ -206,9 +230,10 @@ class SchedulerSide:
     def finished(self, request_id: str) -> None:
         """The request is over, or was aborted."""
         self._drop(request_id)
+        self._parked.forget(request_id)
         kept = []
-        for entry in self._loads:
-            if entry[0].request_id == request_id:
+        for entry in self._loads:  # vLLM waits for the report of what is parked.
+            if entry[0].request_id == request_id and not entry[0].parked:
                 release(entry[1].lease)
             else:
                 kept.append(entry)
@@ -235,6 +260,10 @@ class SchedulerSide:
             for lease in step.leases:
                 release(lease)
         self._steps.clear()
+        self._parked.close()
+        for _, promise, _ in self._loads:
+            release(promise.lease)
+        self._loads = []
         if self._lookup:
             self._lookup.close()
             self._lookup = None
@@ -244,6 +273,10 @@ class SchedulerSide:
     def _usable(self, request: Any) -> bool:
         return (self._lookup is not None and bool(self._namespaces)
                 and not getattr(request, "skip_reading_prefix_cache", False) and self._tables.known(request))
+
+    def _large(self, blocks: int) -> bool:
+        each = max(shard.block_bytes for shard in self._shards)
+        return self._park_above is not None and blocks * each > self._park_above
 
     def _worth(self, blocks: int) -> float:
         """Seconds that computing so many blocks takes here; nobody waits longer for them."""
@@ -260,17 +293,6 @@ class SchedulerSide:
             self._tables.clear()
             return []
 
-    def _without_failed(self, keys: bytes) -> bytes:
-        if not self._saves:  # Nobody here stores them anew.
-            old = time.monotonic() - _FORGET_AFTER
-            while self._failed and next(iter(self._failed.values())) < old:
-                self._failed.popitem(last=False)
-        if self._failed:
-            for at in range(0, len(keys), _KEY):
-                if keys[at:at + _KEY] in self._failed:
-                    return keys[:at]
-        return keys
-
     def _drop(self, request_id: str) -> None:
         promise = self._promises.pop(request_id, None)
         if promise:
@@ -286,6 +308,7 @@ class SchedulerSide:
                 for lease in step.leases:
                     release(lease)
                 step.leases = []
+        self._parked.expire(now - _HOLD_FOR)
 
 
 def shards_in_order(handshakes: Mapping[tuple[int, int], Any]) -> list[Shard]:

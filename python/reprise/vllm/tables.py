@@ -51,13 +51,15 @@ class BlockTables:
             entry = self._looked_up[1]
         return bytes(self._grown(entry, request))
 
-    def track(self, request: Any) -> None:
-        """The request has blocks now, or has them anew."""
+    def track(self, request: Any, *, anew: bool = True) -> None:
+        """The request has blocks now; `anew`: they hold nothing of before a reset."""
         if request.request_id not in self._entries:
             found = self._looked_up
             mine = found is not None and found[0] == request.request_id
             self._entries[request.request_id] = found[1] if found is not None and mine else _Entry(request)
         self._looked_up = None
+        if anew:
+            self._entries[request.request_id].stale = False
 
     def forget(self, request_id: str) -> None:
         """The request is over."""
@@ -94,7 +96,7 @@ class BlockTables:
             entry = self._entries.get(new.req_id)
             if entry:
                 entry.ids = list(new.block_ids[0])
-                entry.saved, entry.saved_before, entry.stale = 0, 0, False
+                entry.saved, entry.saved_before = 0, 0
                 self._complete(entry, new.req_id, new.num_computed_tokens, output, save, saves)
         cached = output.scheduled_cached_reqs
         resumed = getattr(cached, "resumed_req_ids", ())
@@ -105,7 +107,7 @@ class BlockTables:
             fresh = cached.new_block_ids[i]
             if request_id in resumed:
                 entry.ids = list(fresh[0]) if fresh else []
-                entry.saved, entry.saved_before, entry.stale = 0, 0, False
+                entry.saved, entry.saved_before = 0, 0
             elif fresh:
                 entry.ids.extend(fresh[0])
             self._complete(entry, request_id, cached.num_computed_tokens[i], output, save, saves)

@@ -7,6 +7,7 @@ cannot be saved is not.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from .. import _native
 from .home import Home, open_cache
 from .identity import Shard, shard_of
 from .layouts import KvLayout, layout_of
+from .loading import Loader
 from .plan import Handshake, Load, Plan, Save
 from .settings import Settings
 from .tally import Tally
@@ -35,6 +37,8 @@ class WorkerSide:
         self._cache: _native.Cache | None = None
         self._home: Home | None = None
         self._namespaces: dict[str, _native.Namespace] = {}
+        self._opening = threading.Lock()  # The loader's thread may be the first.
+        self._loader = Loader(lambda load, home: self._load(load, self._open(home)), settings.fetch_timeout)
         self._failed: set[int] = set()
         self._step_is_bad = False
         self.tally = Tally()
@@ -62,21 +66,36 @@ class WorkerSide:
         return Handshake(self._shard)
 
     def load(self, plan: Plan) -> None:
-        """Reads what the step needs. Blocks that failed are in `take_failed`, and the step saves nothing."""
+        """Reads what the step needs. Blocks that failed are in `take_failed`, and the step saves nothing.
+
+        What is parked is begun: `take_finished` tells when it has ended.
+        """
         self._step_is_bad = False
         for load in plan.loads:
+            if load.parked:
+                self._loader.submit(load, plan.home)
+                continue
             began = time.monotonic()
             try:
                 good = self._load(load, self._open(plan.home))
             except Exception as error:
                 good = False
                 self.tally.problem(logger, "load", error)
-            if good:
-                self.tally.loaded(len(load.block_ids), self._shard, time.monotonic() - began)
-            else:
-                self._failed.update(load.block_ids)
-                self._step_is_bad = True
-                self.tally.failed(len(load.block_ids))
+            self._count(load, good, time.monotonic() - began)
+            self._step_is_bad = self._step_is_bad or not good
+
+    def take_finished(self) -> tuple[set[str], set[str]]:
+        """Parked requests whose loads ended since the last call, and those of them that did not get their blocks."""
+        finished: set[str] = set()
+        failed: set[str] = set()
+        for read in self._loader.take():
+            finished.add(read.load.request_id)
+            if not read.good:
+                failed.add(read.load.request_id)
+            if read.error:
+                self.tally.problem(logger, "load", read.error)
+            self._count(read.load, read.good, read.seconds)
+        return finished, failed
 
     def save(self, plan: Plan) -> None:
         """Stores what the step completed, unless something it was computed from failed to load."""
@@ -97,9 +116,15 @@ class WorkerSide:
 
     def close(self) -> None:
         """Leaves the cache."""
-        if self._cache:
-            self._cache.close()
-            self._cache = None
+        self._loader.close(self._settings.load_timeout + 5.0)
+        self._leave()
+
+    def _count(self, load: Load, good: bool, seconds: float) -> None:
+        if good:
+            self.tally.loaded(len(load.block_ids), self._shard, seconds)
+        else:
+            self._failed.update(load.block_ids)
+            self.tally.failed(len(load.block_ids))
 
     def _load(self, load: Load, cache: _native.Cache) -> bool:
         if self._layout is None:
@@ -118,13 +143,19 @@ class WorkerSide:
 
     def _open(self, home: Home | None) -> _native.Cache:
         # Not earlier: the scheduler side, which starts the server, comes after the workers.
-        if self._cache is None or home != self._home:
-            if home is None:
-                raise ValueError("the scheduler side has no cache")
-            self.close()
-            self._cache, self._home = open_cache(home, self._settings.load_timeout), home
-            logger.info("Reprise: rank %d attached to %s", self._rank, home.url)
-        return self._cache
+        with self._opening:
+            if self._cache is None or home != self._home:
+                if home is None:
+                    raise ValueError("the scheduler side has no cache")
+                self._leave()
+                self._cache, self._home = open_cache(home, self._settings.load_timeout), home
+                logger.info("Reprise: rank %d attached to %s", self._rank, home.url)
+            return self._cache
+
+    def _leave(self) -> None:
+        if self._cache:
+            self._cache.close()
+            self._cache = None
 
     def _namespace(self, scope: str) -> _native.Namespace:
         if scope not in self._namespaces:
