@@ -86,14 +86,13 @@ class Rig:
         assert bool(self.told) == (algorithm != "sha256")
 
     def start(self, asked: Any, ids: list[int], computed: int = 0) -> int:
-        external, awaited = self.side.promise(asked, computed)
-        assert external is not None and not awaited
+        external = self.side.promise(asked, computed)
+        assert external is not None
         self.side.allocated(asked, (ids,), external)
         return external
 
     def promised(self, asked: Any) -> int | None:
-        tokens: int | None = self.side.promise(asked, 0)[0]
-        return tokens
+        return self.side.promise(asked, 0)
 
     def step(self, *new: tuple[str, list[int], int], cached: tuple[tuple[str, list[int], int], ...] = (),
              resumed: set[str] | None = None, **tokens: int) -> Any:
@@ -111,7 +110,7 @@ class Rig:
 
     def over(self, invalid: Any) -> None:
         """The oldest step is reported."""
-        self.side.outcome(self._running.pop(0), invalid, ())
+        self.side.outcome(self._running.pop(0), invalid)
 
 
 def saved(plan: Any) -> list[tuple[str, int, list[int]]]:
@@ -236,7 +235,7 @@ def test_steps_that_are_not_reported_do_not_shift_the_others() -> None:
         rig.step()  # Nothing to compute: vLLM does not report those.
     rig.start(request("a", 100, "same"), [1, 2, 3, 4])
     number = rig.step(("a", [1, 2, 3, 4], 96), a=4).number
-    rig.side.outcome(number, {2}, ())
+    rig.side.outcome(number, {2})
     assert [lease.released for lease in rig.lookup.leases] == [1]
     assert rig.promised(request("b", 100, "same")) == 1 * BLOCK
 
@@ -283,6 +282,7 @@ def test_what_was_computed_before_a_reset_is_not_saved_after_it() -> None:
     rig.side.reset()
     assert saved(rig.step(cached=(("a", [], 100),), a=50)) == []
     rig.over(())
+    rig.start(request("a", 200), [8, 9, 10, 11, 12, 13, 14])
     plan = rig.step(cached=(("a", [8, 9, 10, 11, 12, 13, 14], 0),), resumed={"a"}, a=200)
     assert saved(plan) == [("a", 0, [8, 9, 10, 11, 12, 13])]
 

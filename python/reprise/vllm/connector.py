@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from vllm.distributed.kv_transfer.kv_connector.v1 import base
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole, SupportsHMA
 
 from .. import _native
@@ -37,6 +36,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         self._server: PrivateServer | None = None
         self._scheduler: SchedulerSide | None = None
         self._worker: WorkerSide | None = None
+        self._failed_parked: set[str] = set()  # Of this step.
         if role == KVConnectorRole.WORKER:
             self._worker = WorkerSide(vllm_config, self._settings, kv_cache_config)
             return
@@ -49,7 +49,8 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         self._scheduler = SchedulerSide(
             settings, lookup, home_of(settings, self._engine_id), Groups(groups),
             _tables(vllm_config, kv_cache_config, groups, settings), scope=scope,
-            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=transfer.kv_role != "kv_consumer")
+            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=transfer.kv_role != "kv_consumer",
+            park_above=_park_above(vllm_config, settings))
 
     @property
     def requires_kv_delivery(self) -> bool:
@@ -120,14 +121,23 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         if self._worker and plan:
             self._worker.save(plan)
 
+    def get_finished(self, finished_req_ids: set[str]) -> tuple[set[str] | None, set[str] | None]:
+        """Parked requests of which this rank has ended the load, one way or the other."""
+        if self._worker is None:
+            return None, None
+        finished, failed = self._worker.take_finished()
+        self._failed_parked |= failed
+        return None, finished or None
+
+    def get_transfer_results(self, finished_req_ids: set[str]) -> Any:
+        """The same, and which of them failed."""
+        results = super().get_transfer_results(finished_req_ids)
+        results.failed_recving = set(self._failed_parked)
+        return results
+
     def get_block_ids_with_load_errors(self) -> set[int]:
         """Blocks that vLLM has to compute after all."""
         return self._worker.take_failed() if self._worker else set()
-
-    def get_transfer_results(self, finished_req_ids: set[str]) -> Any:
-        """Requests whose awaited load is over, and those of them that have to begin anew."""
-        arrived, lost = self._worker.take_arrived() if self._worker else (set(), set())
-        return base.KVConnectorTransferResults(finished_recving=arrived, failed_recving=lost)
 
     def get_kv_connector_stats(self) -> Any:
         """What this worker counted since the last call."""
@@ -156,7 +166,8 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
     def build_connector_worker_meta(self) -> Done | None:
         """Which step this worker has finished."""
         plan = self._plan()
-        return Done(plan.number) if self._worker and plan else None
+        failed, self._failed_parked = frozenset(self._failed_parked), set()
+        return Done(plan.number, failed) if self._worker and plan else None
 
     def shutdown(self) -> None:
         """Leaves the cache, and ends the private server."""
@@ -188,8 +199,11 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         self.set_xfer_handshake_metadata_pp_aware({(0, rank): told for rank, told in metadata.items()})
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
-        """Tokens that come from the cache, and whether the request waits for them or they are read within its step."""
-        return self._scheduler.promise(request, num_computed_tokens) if self._scheduler else (0, False)
+        """Tokens that come from the cache, and whether the request is to be parked while they are read."""
+        if self._scheduler is None:
+            return 0, False
+        tokens = self._scheduler.promise(request, num_computed_tokens)
+        return tokens, bool(tokens) and self._scheduler.parks(request.request_id)
 
     def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:
         """The request has its blocks."""
@@ -203,9 +217,12 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
     def update_connector_output(self, connector_output: Any) -> None:
         """What became of a step."""
         done = connector_output.kv_connector_worker_meta
-        if self._scheduler and isinstance(done, Done):
-            failed = getattr(connector_output, "failed_recving", None) or ()
-            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or (), failed)
+        if self._scheduler is None:
+            return
+        failed = done.failed if isinstance(done, Done) else frozenset()
+        self._scheduler.arrived(connector_output.finished_recving or (), failed)
+        if isinstance(done, Done):
+            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or ())
 
     def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
         """The request is over; its blocks may go at once."""
@@ -221,6 +238,21 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
     def reset_cache(self) -> bool | None:
         """From now on nothing stored before is found."""
         return self._scheduler.reset() if self._scheduler else True
+
+
+def _park_above(config: Any, settings: Settings) -> int | None:
+    """Always, where vLLM cuts prompts although there is room for more.
+
+    There, after a load that failed within a step, requests with the same prefix go on before it is computed again.
+    Blocks that come beside the steps are shared only once they are there.
+    """
+    above = settings.async_bytes()
+    if not getattr(config.scheduler_config, "long_prefill_token_threshold", 0):
+        return above
+    if above is None:
+        logger.warning("Reprise: async_load_above is 'never', but with long_prefill_token_threshold a load that fails "
+                       "would be seen by requests that share its blocks: all loads are asynchronous")
+    return 0
 
 
 def _groups(config: Any, kv_cache_config: Any) -> list[Group]:

@@ -24,8 +24,8 @@ class Load:
     """Of the lease: it holds `leased` blocks of each rank, one rank after the other. Empty: this cannot be loaded."""
     leased: int
     pieces: list[Piece]
-    awaited: bool = False
-    """vLLM holds the request back until it is told that all of it is there, or that it is to begin anew."""
+    parked: bool = False
+    """vLLM has parked the request: it is read beside the steps, and no step needs it before it is reported."""
 
     @property
     def blocks(self) -> int:
@@ -63,10 +63,12 @@ class Done(KVConnectorWorkerMetadata):
     """What a worker says of a step that it has finished. vLLM leaves out reports in which nothing is said."""
 
     number: int
+    failed: frozenset[str] = frozenset()
+    """Parked requests of which this rank did not get all blocks."""
 
     def aggregate(self, other: KVConnectorWorkerMetadata) -> KVConnectorWorkerMetadata:
         """Of several ranks that report the same step."""
-        return self
+        return Done(self.number, self.failed | other.failed) if isinstance(other, Done) else self
 
 
 @dataclass

@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections import OrderedDict, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import _native
+from .failures import FailedKeys
 from .gains import Gains
 from .groups import KEY, Groups
 from .home import Home
 from .identity import Shard, host
-from .lookup import PENDING, Lookup, release
+from .lookup import PENDING, Lookup, Pending, release
+from .parked import ParkedRequests
 from .plan import Load, Plan, Save
 from .settings import Settings
 from .tables import BlockTables
@@ -27,8 +29,6 @@ from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
 
-_MAX_FAILED = 1 << 16  # Keys remembered as not to be promised.
-_FORGET_AFTER = 60.0  # Seconds after which an engine that saves nothing tries a key again that failed.
 _MAX_STEPS = 1024  # Steps remembered whose outcome is not known.
 _HOLD_FOR = 60.0  # Seconds a lease is kept for workers that do not report.
 
@@ -41,26 +41,13 @@ class _Promise:
     first: int
     end: int
     blocks: int
+    run: int
+    """What the lease covers: `blocks`, or one more."""
     leased: int
     keys: list[bytes]
     made_at: float
-
-
-@dataclass
-class _Loading:
-    """What is read into the engine, and whose outcome is not known yet."""
-
-    load: Load
-    lease: _native.Lease
-    keys: list[bytes]
-    """Of what it reads. Where part of a load may fail, one for each block."""
-
-    def lost(self, invalid: Collection[int], failed: Collection[str]) -> list[bytes]:
-        """Keys that did not come."""
-        if self.load.awaited:
-            return self.keys if self.load.request_id in failed else []
-        ids = [i for piece in self.load.pieces for i in piece.block_ids]
-        return [key for i, key in zip(ids, self.keys, strict=False) if i in invalid]
+    parked: bool
+    """It is read beside the steps, while vLLM goes on with others."""
 
 
 @dataclass
@@ -68,27 +55,21 @@ class _Step:
     """A step whose outcome is not known yet."""
 
     number: int = 0
-    loads: list[_Loading] = field(default_factory=list)
+    leases: list[_native.Lease] = field(default_factory=list)
+    keys_of: dict[int, bytes] = field(default_factory=dict)
     planned_at: float = 0.0
     tokens: int = 0
-
-    @property
-    def computes_on_loads(self) -> bool:
-        """What it computes is wrong if a load of it fails."""
-        return any(not loading.load.awaited for loading in self.loads)
-
-    def release(self) -> None:
-        """Gives the leases back. What was to be loaded stays known."""
-        for loading in self.loads:
-            release(loading.lease)
 
 
 class SchedulerSide:
     """Promises and plans."""
 
     def __init__(self, settings: Settings, lookup: Lookup | None, home: Home, groups: Groups, tables: BlockTables, *,
-                 scope: str, overlapping: bool, saves: bool) -> None:
-        """`overlapping`: a step may be planned before the outcome of the one before it is known."""
+                 scope: str, overlapping: bool, saves: bool, park_above: int | None = None) -> None:
+        """`overlapping`: a step may be planned before the outcome of the one before it is known.
+
+        `park_above`: requests that get more bytes of a rank wait for them beside the steps; None: none does.
+        """
         self._home = home
         self._scope = self._first_scope = scope
         self._settings = settings
@@ -100,10 +81,13 @@ class SchedulerSide:
         self._shards: list[Sequence[Shard]] = []  # By rank and group, and so are the namespaces.
         self._namespaces: list[list[_native.Namespace]] = []
         self._promises: dict[str, _Promise] = {}
-        self._loads: list[_Loading] = []
+        self._loads: list[tuple[Load, _Promise]] = []
+        # What cannot fail in part is read beside the steps: whoever gets nothing begins anew.
+        self._park_above = park_above if groups.partial else 0
+        self._parked = ParkedRequests()
         self._steps: deque[_Step] = deque()
         self._number = 0
-        self._failed: OrderedDict[bytes, float] = OrderedDict()  # And when.
+        self._failed = FailedKeys(saves=saves)
         self._asked = ("", 0)  # Who was asked for last, and for how many tokens.
         self.gains = Gains()
         self._tally = Tally()
@@ -126,26 +110,33 @@ class SchedulerSide:
 
     # --- vLLM's calls, in the order of a step ---
 
-    def promise(self, request: Any, computed_tokens: int) -> tuple[int | None, bool]:
-        """Tokens behind `computed_tokens` that come from the cache, in whole units, the last token left to compute;
-        and whether the request has to wait for them outside of steps.
+    def promise(self, request: Any, computed_tokens: int) -> int | None:
+        """Tokens behind `computed_tokens` that come from the cache: whole blocks. See `parks`.
 
         None: they are being fetched, ask again.
         """
         try:
-            tokens = self._promise(request, computed_tokens)
+            return self._promise(request, computed_tokens)
         except Exception as error:
             self._tally.problem(logger, "lookup", error)
             self._drop(request.request_id)
-            tokens = 0
-        return tokens, bool(tokens) and not self._groups.partial
+            return 0
+
+    def parks(self, request_id: str) -> bool:
+        """Whether what was promised to a request is read beside the steps. If not, a token is left to compute."""
+        made = self._promises.get(request_id)
+        return made is not None and made.parked
 
     def _promise(self, request: Any, computed_tokens: int) -> int | None:
+        self._parked.forget(request.request_id)
         self._asked = (request.request_id, request.num_tokens - computed_tokens)
         unit = self._groups.unit
         if computed_tokens % unit:
             return 0
-        first, end = computed_tokens // unit, (request.num_tokens - 1) // unit
+        # Of a request that was parked, vLLM computes the last token again, whatever has come: but not on a window that
+        # was cut for the token behind it.
+        spare = 0 if self._park_above is not None and self._groups.partial else 1
+        first, end = computed_tokens // unit, (request.num_tokens - spare) // unit
         made = self._promises.get(request.request_id)
         if made and (made.first, made.end) == (first, end) and made.lease.valid:
             return made.blocks * unit  # It could not be scheduled, and asks again.
@@ -153,24 +144,37 @@ class SchedulerSide:
         if not self._usable(request):
             return 0
         keys = self._tables.keys(request)
-        usable = self._before_failed(keys, first, end)
-        if usable <= first or self._lookup is None:
-            return 0
-        chains = self._groups.chains(self._namespaces, keys, first, usable)
-        lease = self._lookup.ask(request.request_id, chains, self._worth)
+        lease = self._ask(request.request_id, keys, first, end)
         if lease is PENDING:
             return None
         blocks = lease.match.blocks if lease and lease.match else 0
         if not lease or not blocks:
             return 0
+        parked, run = self._large(blocks), blocks
+        if not parked:
+            blocks = min(blocks, (request.num_tokens - 1) // unit - first)
+        if not blocks:
+            release(lease)
+            return 0
         leased = len(lease) // len(self._namespaces)
         named = self._groups.keys_between(keys, first, first + blocks)
-        self._promises[request.request_id] = _Promise(lease, first, end, blocks, leased, named, time.monotonic())
+        self._promises[request.request_id] = _Promise(lease, first, end, blocks, run, leased, named, time.monotonic(),
+                                                      parked)
         return blocks * unit
+
+    def _ask(self, request_id: str, keys: Sequence[bytearray], first: int, end: int) -> _native.Lease | Pending | None:
+        for group, packed in enumerate(keys):
+            stride = self._groups.stride(group)
+            end = min(end, len(packed) // KEY // stride)
+            end = self._failed.first(packed, first * stride, end * stride) // stride
+        if end <= first or self._lookup is None:
+            return None
+        chains = self._groups.chains(self._namespaces, keys, first, end)
+        return self._lookup.ask(request_id, chains, self._worth)
 
     def allocated(self, request: Any, block_ids: Sequence[Sequence[int]], external_tokens: int) -> None:
         """The promise is taken, or given up where `external_tokens` is 0."""
-        self._tables.track(request)
+        self._tables.track(request, anew=not self._parked.returns(request.request_id))
         if self._asked[0] == request.request_id:
             self.gains.asked += self._asked[1]
             self._asked = ("", 0)
@@ -182,68 +186,76 @@ class SchedulerSide:
         if taken <= 0:
             release(promise.lease)
             return
-        pieces, good = self._groups.pieces(block_ids, promise.first, promise.blocks, taken)
-        load = Load(request.request_id, promise.lease.token if good else b"", promise.leased, pieces,
-                    awaited=not self._groups.partial)
-        self._loads.append(_Loading(load, promise.lease, promise.keys))
+        pieces, good = self._groups.pieces(block_ids, promise.first, promise.run, taken)
+        token = promise.lease.token if good else b""
+        self._loads.append((Load(request.request_id, token, promise.leased, pieces, promise.parked), promise))
         self.gains.found += taken * unit
 
     def plan(self, output: Any) -> Plan:
         """The step's loads, and the saves of what it completes."""
         now = time.monotonic()
         self._number += 1
-        step = _Step(self._number, self._loads, now)
-        plan = Plan([loading.load for loading in self._loads], [], self._number, self._home, self._scope)
+        step = _Step(self._number, planned_at=now)
+        for load, promise in self._loads:
+            if load.parked:
+                self._parked.add(load.request_id, promise.lease, b"".join(promise.keys))
+                continue
+            step.leases.append(promise.lease)  # There is one group: a key for each block.
+            step.keys_of.update(zip(load.pieces[0].block_ids, promise.keys, strict=False))
+        plan = Plan([load for load, _ in self._loads], [], self._number, self._home, self._scope)
         self._loads = []
         self._expire(now)
-        uncertain = any(one.computes_on_loads for one in (step, *self._steps))
+        uncertain = bool(step.keys_of) or any(s.keys_of for s in self._steps)
         # Of several ranks one may fail alone, and what the others compute is wrong as well: wait for the outcome.
         hold = uncertain and (len(self._namespaces) > 1 or self._overlapping)
         able = self._saves and self._lookup is not None and bool(self._namespaces)
         plan.saves = saves = self._advance(output, save=able and not hold)
         step.tokens = output.total_num_scheduled_tokens
-        self.gains.saved += sum(len(save.block_ids) * self._groups.all[save.group].block_tokens
-                                for save in saves) // len(self._groups.all)
+        groups = self._groups.all
+        self.gains.saved += sum(len(s.block_ids) * groups[s.group].block_tokens for s in saves) // len(groups)
         self.gains.log(logger, now)
-        if self._failed:
-            for save in saves:
-                for at in range(save.first * KEY, len(save.keys), KEY):
-                    self._failed.pop(save.keys[at:at + KEY], None)
-        if step.tokens or step.loads:  # Others move nothing.
+        self._failed.stored(saves)
+        if step.tokens or step.leases:  # Others move nothing.
             self._steps.append(step)
             if len(self._steps) > _MAX_STEPS:
-                self._over(self._steps.popleft(), (), ())
+                self._over(self._steps.popleft(), ())
         return plan
 
-    def outcome(self, number: int, invalid_block_ids: Collection[int], failed_requests: Collection[str]) -> None:
+    def outcome(self, number: int, invalid_block_ids: Iterable[int]) -> None:
         """The workers have finished step `number`. Those before it are over as well."""
         while self._steps and self._steps[0].number <= number:
             step = self._steps.popleft()
-            known = step.number == number
-            self._over(step, invalid_block_ids if known else (), failed_requests if known else ())
+            self._over(step, invalid_block_ids if step.number == number else ())
 
-    def _over(self, step: _Step, invalid_block_ids: Collection[int], failed_requests: Collection[str]) -> None:
+    def arrived(self, request_ids: Iterable[str], failed: Iterable[str]) -> None:
+        """All ranks are done with the parked `request_ids`; one at least did not get all of those in `failed`."""
+        keys = self._parked.failed(failed)
+        self._failed.add(keys[at:at + KEY] for at in range(0, len(keys), KEY))
+        self.gains.failed += len(keys) // KEY * self._groups.unit
+        self._parked.arrived(request_ids)
+
+    def _over(self, step: _Step, invalid_block_ids: Iterable[int]) -> None:
         now = time.monotonic()
-        self.gains.step(step.tokens, len(step.loads), now - step.planned_at)
-        lost = [key for loading in step.loads for key in loading.lost(invalid_block_ids, failed_requests)]
-        for key in lost:
-            self._failed[key] = now
-            self._failed.move_to_end(key)
-        while len(self._failed) > _MAX_FAILED:
-            self._failed.popitem(last=False)
-        if lost:
-            self.gains.failed += len(lost) * self._groups.unit
+        self.gains.step(step.tokens, len(step.keys_of), now - step.planned_at)
+        invalid = [step.keys_of[i] for i in invalid_block_ids if i in step.keys_of]
+        if invalid:
+            self._failed.add(invalid)
+            self.gains.failed += len(invalid) * self._groups.unit
             self._tables.rewind()
-        step.release()
+        for lease in step.leases:
+            release(lease)
 
     def finished(self, request_id: str) -> None:
         """The request is over, or was aborted."""
         self._drop(request_id)
-        for loading in self._loads:
-            if loading.load.request_id == request_id and not loading.load.awaited:
-                release(loading.lease)
-        # vLLM keeps the blocks of who waits for a load until it hears of it.
-        self._loads = [one for one in self._loads if one.load.request_id != request_id or one.load.awaited]
+        self._parked.forget(request_id)
+        kept = []
+        for entry in self._loads:  # vLLM waits for the report of what is parked.
+            if entry[0].request_id == request_id and not entry[0].parked:
+                release(entry[1].lease)
+            else:
+                kept.append(entry)
+        self._loads = kept
         if self._lookup:
             self._lookup.forget(request_id)
         self._tables.forget(request_id)
@@ -263,8 +275,10 @@ class SchedulerSide:
         for request_id in list(self._promises):
             self._drop(request_id)
         for step in self._steps:
-            step.release()
+            for lease in step.leases:
+                release(lease)
         self._steps.clear()
+        self._parked.close()
         if self._lookup:
             self._lookup.close()
             self._lookup = None
@@ -277,6 +291,10 @@ class SchedulerSide:
     def _usable(self, request: Any) -> bool:
         return (self._lookup is not None and bool(self._namespaces)
                 and not getattr(request, "skip_reading_prefix_cache", False) and self._tables.known(request))
+
+    def _large(self, blocks: int) -> bool:
+        each = max(sum(shard.block_bytes for shard in of_rank) for of_rank in self._shards)
+        return self._park_above is not None and blocks * each > self._park_above
 
     def _worth(self, blocks: int) -> float:
         """Seconds that computing so many blocks takes here; nobody waits longer for them."""
@@ -293,21 +311,6 @@ class SchedulerSide:
             self._tables.clear()
             return []
 
-    def _before_failed(self, keys: Sequence[bytearray], first: int, end: int) -> int:
-        """The unit that is not to be asked for any more: `end`, or one that has a key that failed or none yet."""
-        if not self._saves:  # Nobody here stores them anew.
-            old = time.monotonic() - _FORGET_AFTER
-            while self._failed and next(iter(self._failed.values())) < old:
-                self._failed.popitem(last=False)
-        for group, packed in enumerate(keys):
-            stride = self._groups.stride(group)
-            end = min(end, len(packed) // KEY // stride)
-            for i in range(first * stride, end * stride) if self._failed else ():
-                if bytes(packed[i * KEY:(i + 1) * KEY]) in self._failed:
-                    end = i // stride
-                    break
-        return end
-
     def _drop(self, request_id: str) -> None:
         promise = self._promises.pop(request_id, None)
         if promise:
@@ -319,8 +322,11 @@ class SchedulerSide:
             if now - promise.made_at > _HOLD_FOR:
                 self._drop(request_id)
         for step in self._steps:  # The step stays: its outcome says what of it is good.
-            if now - step.planned_at > _HOLD_FOR:
-                step.release()
+            if step.leases and now - step.planned_at > _HOLD_FOR:
+                for lease in step.leases:
+                    release(lease)
+                step.leases = []
+        self._parked.expire(now - _HOLD_FOR)
 
 
 def shards_in_order(handshakes: Mapping[tuple[int, int], Any]) -> list[Sequence[Shard]]:

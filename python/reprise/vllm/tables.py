@@ -30,13 +30,10 @@ class _Entry:
     """By tokens of a block."""
     stale: bool = False
     """Its KV is of before a reset: nothing of it is saved until it begins anew."""
-    awaits_stale: bool = False
-    """It was waiting for a load at a reset: what it begins with is stale already."""
 
     def begin(self, block_ids: Sequence[Sequence[int]]) -> None:
         """It has these blocks and no others."""
         self.tables = [_Table(list(ids)) for ids in block_ids]
-        self.stale, self.awaits_stale = self.awaits_stale, False
 
 
 class BlockTables:
@@ -66,14 +63,15 @@ class BlockTables:
             entry = self._looked_up[1]
         return [self._grown(entry, request, group.block_tokens) for group in self._groups]
 
-    def track(self, request: Any) -> None:
-        """The request has blocks now, or has them anew."""
+    def track(self, request: Any, *, anew: bool = True) -> None:
+        """The request has blocks now; `anew`: they hold nothing of before a reset."""
         if request.request_id not in self._entries:
             found = self._looked_up
             mine = found is not None and found[0] == request.request_id
             self._entries[request.request_id] = found[1] if found is not None and mine else self._new(request)
-        self._entries[request.request_id].tables = self._new(request).tables
         self._looked_up = None
+        if anew:
+            self._entries[request.request_id].stale = False
 
     def forget(self, request_id: str) -> None:
         """The request is over."""
@@ -99,7 +97,6 @@ class BlockTables:
         """What the requests have computed is not to be saved any more."""
         for entry in self._entries.values():
             entry.stale = True
-            entry.awaits_stale = not any(table.ids for table in entry.tables)
 
     def rewind(self) -> None:
         """What the last step offered was not stored: offer it again."""

@@ -7,6 +7,7 @@ cannot be saved is not.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from .groups import Group, Groups, groups_of
 from .home import Home, open_cache
 from .identity import Shard, shard_of
 from .layouts import KvLayout, layout_of
+from .loading import Loader
 from .plan import Handshake, Load, Plan, Save
 from .settings import Settings
 from .tally import Tally
@@ -39,10 +41,10 @@ class WorkerSide:
         self._cache: _native.Cache | None = None
         self._home: Home | None = None
         self._namespaces: dict[str, list[_native.Namespace]] = {}
+        self._opening = threading.Lock()  # The loader's thread may be the first.
+        self._loader = Loader(lambda load, home: self._load(load, self._open(home)), settings.fetch_timeout)
         self._failed: set[int] = set()
         self._step_is_bad = False
-        self._arrived: set[str] = set()
-        self._lost: set[str] = set()
         self.tally = Tally()
 
     def register(self, kv_caches: Mapping[str, Any], pp_rank: int, tp_rank: int) -> None:
@@ -68,28 +70,36 @@ class WorkerSide:
         return Handshake(self._shards)
 
     def load(self, plan: Plan) -> None:
-        """Reads what the plan says. Of what the step needs, blocks that failed are in `take_failed`, and it saves
-        nothing; the requests that wait for theirs are in `take_arrived`."""
+        """Reads what the step needs. Blocks that failed are in `take_failed`, and the step saves nothing.
+
+        What is parked is begun: `take_finished` tells when it has ended.
+        """
         self._step_is_bad = False
         for load in plan.loads:
+            if load.parked:
+                self._loader.submit(load, plan.home)
+                continue
             began = time.monotonic()
             try:
                 good = self._load(load, self._open(plan.home))
             except Exception as error:
                 good = False
                 self.tally.problem(logger, "load", error)
-            if good:
-                size = sum(len(piece.block_ids) * self._shards[piece.group].block_bytes for piece in load.pieces)
-                self.tally.loaded(load.blocks, size, time.monotonic() - began)
-            else:
-                self.tally.failed(load.blocks)
-            if load.awaited:
-                self._arrived.add(load.request_id)
-                if not good:
-                    self._lost.add(load.request_id)
-            elif not good:
-                self._failed.update(*(piece.block_ids for piece in load.pieces))
-                self._step_is_bad = True
+            self._count(load, good, time.monotonic() - began)
+            self._step_is_bad = self._step_is_bad or not good
+
+    def take_finished(self) -> tuple[set[str], set[str]]:
+        """Parked requests whose loads ended since the last call, and those of them that did not get their blocks."""
+        finished: set[str] = set()
+        failed: set[str] = set()
+        for read in self._loader.take():
+            finished.add(read.load.request_id)
+            if not read.good:
+                failed.add(read.load.request_id)
+            if read.error:
+                self.tally.problem(logger, "load", read.error)
+            self._count(read.load, read.good, read.seconds)
+        return finished, failed
 
     def save(self, plan: Plan) -> None:
         """Stores what the step completed, unless something it was computed from failed to load."""
@@ -109,17 +119,19 @@ class WorkerSide:
         failed, self._failed = self._failed, set()
         return failed
 
-    def take_arrived(self) -> tuple[set[str], set[str]]:
-        """Requests whose awaited load is over since the last call, and those of them that got nothing."""
-        taken = self._arrived, self._lost
-        self._arrived, self._lost = set(), set()
-        return taken
-
     def close(self) -> None:
         """Leaves the cache."""
-        if self._cache:
-            self._cache.close()
-            self._cache = None
+        self._loader.close(self._settings.load_timeout + 5.0)
+        self._leave()
+
+    def _count(self, load: Load, good: bool, seconds: float) -> None:
+        if good:
+            size = sum(len(piece.block_ids) * self._shards[piece.group].block_bytes for piece in load.pieces)
+            self.tally.loaded(load.blocks, size, seconds)
+            return
+        self.tally.failed(load.blocks)
+        if Groups(self._groups).partial:  # Otherwise vLLM is told of the request alone, and begins it anew.
+            self._failed.update(*(piece.block_ids for piece in load.pieces))
 
     def _load(self, load: Load, cache: _native.Cache) -> bool:
         if not load.token:
@@ -141,13 +153,19 @@ class WorkerSide:
 
     def _open(self, home: Home | None) -> _native.Cache:
         # Not earlier: the scheduler side, which starts the server, comes after the workers.
-        if self._cache is None or home != self._home:
-            if home is None:
-                raise ValueError("the scheduler side has no cache")
-            self.close()
-            self._cache, self._home = open_cache(home, self._settings.load_timeout), home
-            logger.info("Reprise: rank %d attached to %s", self._rank, home.url)
-        return self._cache
+        with self._opening:
+            if self._cache is None or home != self._home:
+                if home is None:
+                    raise ValueError("the scheduler side has no cache")
+                self._leave()
+                self._cache, self._home = open_cache(home, self._settings.load_timeout), home
+                logger.info("Reprise: rank %d attached to %s", self._rank, home.url)
+            return self._cache
+
+    def _leave(self) -> None:
+        if self._cache:
+            self._cache.close()
+            self._cache = None
 
     def _namespace(self, scope: str) -> list[_native.Namespace]:
         if scope not in self._namespaces:
