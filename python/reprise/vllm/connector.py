@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole
+from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole, SupportsHMA
 
 from .. import _native
+from .groups import Group, Groups, groups_of
 from .home import PrivateServer, home_of, open_cache, reachable
 from .lookup import Lookup
 from .plan import Done, Handshake, Plan
@@ -22,7 +24,7 @@ from .worker import WorkerSide
 logger = logging.getLogger("vllm.reprise")
 
 
-class RepriseConnector(KVConnectorBase_V1):
+class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
     """Keeps the KV of prompts in Reprise and gives it back; docs/vllm.md has its settings."""
 
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any = None) -> None:
@@ -43,9 +45,10 @@ class RepriseConnector(KVConnectorBase_V1):
         cache = self._come_home(self._engine_id)
         settings = self._settings
         lookup = Lookup(cache, settings.lookup_timeout, settings.fetch_timeout, Tally()) if cache else None
+        groups = _groups(vllm_config, kv_cache_config)
         self._scheduler = SchedulerSide(
-            settings, lookup, home_of(settings, self._engine_id),
-            _tables(vllm_config, kv_cache_config, settings), scope=scope,
+            settings, lookup, home_of(settings, self._engine_id), Groups(groups),
+            _tables(vllm_config, kv_cache_config, groups, settings), scope=scope,
             overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=transfer.kv_role != "kv_consumer",
             park_above=_park_above(vllm_config, settings))
 
@@ -227,6 +230,11 @@ class RepriseConnector(KVConnectorBase_V1):
             self._scheduler.finished(request.request_id)
         return False, None
 
+    def request_finished_all_groups(self, request: Any, block_ids: tuple[list[int], ...]
+                                    ) -> tuple[bool, dict[str, Any] | None]:
+        """The same, where there may be several KV groups."""
+        return self.request_finished(request, list(block_ids[0]) if block_ids else [])
+
     def reset_cache(self) -> bool | None:
         """From now on nothing stored before is found."""
         return self._scheduler.reset() if self._scheduler else True
@@ -247,11 +255,20 @@ def _park_above(config: Any, settings: Settings) -> int | None:
     return 0
 
 
-def _tables(config: Any, kv_cache_config: Any, settings: Settings) -> BlockTables:
+def _groups(config: Any, kv_cache_config: Any) -> list[Group]:
+    """The KV groups; where they cannot be cached, which the workers tell, one that stands for them."""
+    block = int(config.cache_config.block_size)
+    try:
+        groups = groups_of(kv_cache_config)
+    except Exception as error:
+        logger.debug("Reprise: %s", error)
+        groups = []
+    return groups or [Group((), "FullAttentionSpec", block)]
+
+
+def _tables(config: Any, kv_cache_config: Any, groups: list[Group], settings: Settings) -> BlockTables:
     cache = config.cache_config
-    block = int(cache.block_size)
-    if kv_cache_config is not None and kv_cache_config.kv_cache_groups:
-        block = int(kv_cache_config.kv_cache_groups[0].kv_cache_spec.block_size)
-    unit = int(getattr(kv_cache_config, "hash_block_size", None) or getattr(cache, "hash_block_size", None) or block)
-    return BlockTables(block, unit, str(cache.prefix_caching_hash_algo), trust=settings.trust_hashes,
+    told = getattr(kv_cache_config, "hash_block_size", None) or getattr(cache, "hash_block_size", None)
+    unit = int(told or math.gcd(*(group.block_tokens for group in groups)))
+    return BlockTables(groups, unit, str(cache.prefix_caching_hash_algo), trust=settings.trust_hashes,
                        decode=settings.store_decode)

@@ -17,9 +17,10 @@ from typing import Any
 from .. import _native
 from .failures import FailedKeys
 from .gains import Gains
+from .groups import KEY, Groups
 from .home import Home
 from .identity import Shard, host
-from .lookup import PENDING, Lookup, release
+from .lookup import PENDING, Lookup, Pending, release
 from .parked import ParkedRequests
 from .plan import Load, Plan, Save
 from .settings import Settings
@@ -28,7 +29,6 @@ from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
 
-_KEY = 16
 _MAX_STEPS = 1024  # Steps remembered whose outcome is not known.
 _HOLD_FOR = 60.0  # Seconds a lease is kept for workers that do not report.
 
@@ -41,7 +41,10 @@ class _Promise:
     first: int
     end: int
     blocks: int
+    run: int
+    """What the lease covers: `blocks`, or one more."""
     leased: int
+    keys: list[bytes]
     made_at: float
     parked: bool
     """It is read beside the steps, while vLLM goes on with others."""
@@ -61,7 +64,7 @@ class _Step:
 class SchedulerSide:
     """Promises and plans."""
 
-    def __init__(self, settings: Settings, lookup: Lookup | None, home: Home, tables: BlockTables, *,
+    def __init__(self, settings: Settings, lookup: Lookup | None, home: Home, groups: Groups, tables: BlockTables, *,
                  scope: str, overlapping: bool, saves: bool, park_above: int | None = None) -> None:
         """`overlapping`: a step may be planned before the outcome of the one before it is known.
 
@@ -71,14 +74,16 @@ class SchedulerSide:
         self._scope = self._first_scope = scope
         self._settings = settings
         self._lookup = lookup
+        self._groups = groups
         self._tables = tables
         self._overlapping = overlapping
         self._saves = saves
-        self._shards: list[Shard] = []
-        self._namespaces: list[_native.Namespace] = []
+        self._shards: list[Sequence[Shard]] = []  # By rank and group, and so are the namespaces.
+        self._namespaces: list[list[_native.Namespace]] = []
         self._promises: dict[str, _Promise] = {}
-        self._loads: list[tuple[Load, _Promise, bytes]] = []
-        self._park_above = park_above
+        self._loads: list[tuple[Load, _Promise]] = []
+        # What cannot fail in part is read beside the steps: whoever gets nothing begins anew.
+        self._park_above = park_above if groups.partial else 0
         self._parked = ParkedRequests()
         self._steps: deque[_Step] = deque()
         self._number = 0
@@ -87,18 +92,20 @@ class SchedulerSide:
         self.gains = Gains()
         self._tally = Tally()
 
-    def set_shards(self, shards: Sequence[Shard], expected: int) -> str:
-        """Learns what each rank holds, in order. Returns why nothing can be cached, or an empty text."""
-        problems = [shard.problem for shard in shards if shard.problem]
+    def set_shards(self, shards: Sequence[Sequence[Shard]], expected: int) -> str:
+        """Learns what each rank holds of each group, in order. Returns why nothing can be cached, or an empty text."""
+        problems = [shard.problem for of_rank in shards for shard in of_rank if shard.problem]
         problems += [f"rank {i} runs on another host: only engines of one host can be cached in this version"
-                     for i, shard in enumerate(shards) if shard.host != host() and not shard.problem]
+                     for i, of_rank in enumerate(shards) if any(s.host != host() and not s.problem for s in of_rank)]
+        problems += [f"rank {i} has {len(of_rank)} KV groups and the scheduler {len(self._groups.all)}"
+                     for i, of_rank in enumerate(shards) if len(of_rank) != len(self._groups.all)]
         problems += [problem] if (problem := self._tables.problem()) else []
         if len(shards) != expected:
             problems.append(f"{len(shards)} of {expected} ranks have told what they hold")
         if problems:
             return problems[0]
         self._shards = list(shards)
-        self._namespaces = [shard.namespace(self._scope) for shard in shards]
+        self._namespaces = self._named()
         return ""
 
     # --- vLLM's calls, in the order of a step ---
@@ -123,36 +130,47 @@ class SchedulerSide:
     def _promise(self, request: Any, computed_tokens: int) -> int | None:
         self._parked.forget(request.request_id)
         self._asked = (request.request_id, request.num_tokens - computed_tokens)
-        tokens = self._tables.block_tokens
-        if computed_tokens % tokens:
+        unit = self._groups.unit
+        if computed_tokens % unit:
             return 0
-        # Of a request that was parked, vLLM computes the last token again, whatever has come.
-        spare = 0 if self._park_above is not None else 1
-        first, end = computed_tokens // tokens, (request.num_tokens - spare) // tokens
+        # Of a request that was parked, vLLM computes the last token again, whatever has come: but not on a window that
+        # was cut for the token behind it.
+        spare = 0 if self._park_above is not None and self._groups.partial else 1
+        first, end = computed_tokens // unit, (request.num_tokens - spare) // unit
         made = self._promises.get(request.request_id)
         if made and (made.first, made.end) == (first, end) and made.lease.valid:
-            return made.blocks * tokens  # It could not be scheduled, and asks again.
+            return made.blocks * unit  # It could not be scheduled, and asks again.
         self._drop(request.request_id)
         if not self._usable(request):
             return 0
-        keys = self._failed.leading(self._tables.keys(request)[first * _KEY:end * _KEY])
-        if not keys:
-            return 0
-        lease = self._lookup.ask(request.request_id, keys, self._namespaces, self._worth) if self._lookup else None
+        keys = self._tables.keys(request)
+        lease = self._ask(request.request_id, keys, first, end)
         if lease is PENDING:
             return None
         blocks = lease.match.blocks if lease and lease.match else 0
         if not lease or not blocks:
             return 0
-        parked = self._large(blocks)
+        parked, run = self._large(blocks), blocks
         if not parked:
-            blocks = min(blocks, (request.num_tokens - 1) // tokens - first)
+            blocks = min(blocks, (request.num_tokens - 1) // unit - first)
         if not blocks:
             release(lease)
             return 0
         leased = len(lease) // len(self._namespaces)
-        self._promises[request.request_id] = _Promise(lease, first, end, blocks, leased, time.monotonic(), parked)
-        return blocks * tokens
+        named = self._groups.keys_between(keys, first, first + blocks)
+        self._promises[request.request_id] = _Promise(lease, first, end, blocks, run, leased, named, time.monotonic(),
+                                                      parked)
+        return blocks * unit
+
+    def _ask(self, request_id: str, keys: Sequence[bytearray], first: int, end: int) -> _native.Lease | Pending | None:
+        for group, packed in enumerate(keys):
+            stride = self._groups.stride(group)
+            end = min(end, len(packed) // KEY // stride)
+            end = self._failed.first(packed, first * stride, end * stride) // stride
+        if end <= first or self._lookup is None:
+            return None
+        chains = self._groups.chains(self._namespaces, keys, first, end)
+        return self._lookup.ask(request_id, chains, self._worth)
 
     def allocated(self, request: Any, block_ids: Sequence[Sequence[int]], external_tokens: int) -> None:
         """The promise is taken, or given up where `external_tokens` is 0."""
@@ -163,29 +181,28 @@ class SchedulerSide:
         promise = self._promises.pop(request.request_id, None)
         if promise is None:
             return
-        blocks = min(external_tokens // self._tables.block_tokens, promise.blocks)
-        if blocks <= 0:
+        unit = self._groups.unit
+        taken = min(external_tokens // unit, promise.blocks)
+        if taken <= 0:
             release(promise.lease)
             return
-        ids = list(block_ids[0][promise.first:promise.first + blocks])
-        keys = self._tables.keys(request)[promise.first * _KEY:(promise.first + blocks) * _KEY]
-        load = Load(request.request_id, promise.lease.token, promise.leased, ids, promise.parked)
-        self._loads.append((load, promise, keys))
-        self.gains.found += blocks * self._tables.block_tokens
+        pieces, good = self._groups.pieces(block_ids, promise.first, promise.run, taken)
+        token = promise.lease.token if good else b""
+        self._loads.append((Load(request.request_id, token, promise.leased, pieces, promise.parked), promise))
+        self.gains.found += taken * unit
 
     def plan(self, output: Any) -> Plan:
         """The step's loads, and the saves of what it completes."""
         now = time.monotonic()
         self._number += 1
         step = _Step(self._number, planned_at=now)
-        for load, promise, keys in self._loads:
+        for load, promise in self._loads:
             if load.parked:
-                self._parked.add(load.request_id, promise.lease, keys)
+                self._parked.add(load.request_id, promise.lease, b"".join(promise.keys))
                 continue
-            step.leases.append(promise.lease)
-            for i, block_id in enumerate(load.block_ids):
-                step.keys_of[block_id] = keys[i * _KEY:(i + 1) * _KEY]
-        plan = Plan([load for load, _, _ in self._loads], [], self._number, self._home, self._scope)
+            step.leases.append(promise.lease)  # There is one group: a key for each block.
+            step.keys_of.update(zip(load.pieces[0].block_ids, promise.keys, strict=False))
+        plan = Plan([load for load, _ in self._loads], [], self._number, self._home, self._scope)
         self._loads = []
         self._expire(now)
         uncertain = bool(step.keys_of) or any(s.keys_of for s in self._steps)
@@ -194,7 +211,8 @@ class SchedulerSide:
         able = self._saves and self._lookup is not None and bool(self._namespaces)
         plan.saves = saves = self._advance(output, save=able and not hold)
         step.tokens = output.total_num_scheduled_tokens
-        self.gains.saved += sum(len(save.block_ids) for save in saves) * self._tables.block_tokens
+        groups = self._groups.all
+        self.gains.saved += sum(len(s.block_ids) * groups[s.group].block_tokens for s in saves) // len(groups)
         self.gains.log(logger, now)
         self._failed.stored(saves)
         if step.tokens or step.leases:  # Others move nothing.
@@ -212,8 +230,8 @@ class SchedulerSide:
     def arrived(self, request_ids: Iterable[str], failed: Iterable[str]) -> None:
         """All ranks are done with the parked `request_ids`; one at least did not get all of those in `failed`."""
         keys = self._parked.failed(failed)
-        self._failed.add(keys[at:at + _KEY] for at in range(0, len(keys), _KEY))
-        self.gains.failed += len(keys) // _KEY * self._tables.block_tokens
+        self._failed.add(keys[at:at + KEY] for at in range(0, len(keys), KEY))
+        self.gains.failed += len(keys) // KEY * self._groups.unit
         self._parked.arrived(request_ids)
 
     def _over(self, step: _Step, invalid_block_ids: Iterable[int]) -> None:
@@ -222,7 +240,7 @@ class SchedulerSide:
         invalid = [step.keys_of[i] for i in invalid_block_ids if i in step.keys_of]
         if invalid:
             self._failed.add(invalid)
-            self.gains.failed += len(invalid) * self._tables.block_tokens
+            self.gains.failed += len(invalid) * self._groups.unit
             self._tables.rewind()
         for lease in step.leases:
             release(lease)
@@ -245,7 +263,7 @@ class SchedulerSide:
     def reset(self) -> bool:
         """Nothing stored so far is found again by this engine."""
         self._scope = f"{self._first_scope}:{uuid.uuid4().hex}"
-        self._namespaces = [shard.namespace(self._scope) for shard in self._shards]
+        self._namespaces = self._named()
         for request_id in list(self._promises):
             self._drop(request_id)
         self._tables.outdate()
@@ -270,12 +288,15 @@ class SchedulerSide:
 
     # --- inside ---
 
+    def _named(self) -> list[list[_native.Namespace]]:
+        return [[shard.namespace(self._scope) for shard in of_rank] for of_rank in self._shards]
+
     def _usable(self, request: Any) -> bool:
         return (self._lookup is not None and bool(self._namespaces)
                 and not getattr(request, "skip_reading_prefix_cache", False) and self._tables.known(request))
 
     def _large(self, blocks: int) -> bool:
-        each = max(shard.block_bytes for shard in self._shards)
+        each = max(sum(shard.block_bytes for shard in of_rank) for of_rank in self._shards)
         return self._park_above is not None and blocks * each > self._park_above
 
     def _worth(self, blocks: int) -> float:
@@ -283,7 +304,7 @@ class SchedulerSide:
         rate = self.gains.tokens_per_second
         if not rate or self._settings.fetch_if_slower:
             return self._settings.fetch_timeout
-        return blocks * self._tables.block_tokens / rate
+        return blocks * self._groups.unit / rate
 
     def _advance(self, output: Any, *, save: bool) -> list[Save]:
         try:
@@ -311,8 +332,8 @@ class SchedulerSide:
         self._parked.expire(now - _HOLD_FOR)
 
 
-def shards_in_order(handshakes: Mapping[tuple[int, int], Any]) -> list[Shard]:
-    """By pipeline rank, then tensor rank: the order of a lease's parts."""
+def shards_in_order(handshakes: Mapping[tuple[int, int], Any]) -> list[Sequence[Shard]]:
+    """By pipeline rank, then tensor rank: the order of a lease's parts. Of each rank, one for each KV group."""
     # Where several connectors are used at once, vLLM passes on what the first of them told.
     strange = Shard(problem="the ranks told what another connector in MultiConnector wants to know: use one of the two")
-    return [getattr(handshakes[rank], "shard", strange) for rank in sorted(handshakes)]
+    return [getattr(handshakes[rank], "shards", (strange,)) for rank in sorted(handshakes)]
