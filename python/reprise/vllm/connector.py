@@ -10,6 +10,8 @@ from typing import Any
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole
 
 from .. import _native
+from . import memory
+from .flush import Flusher
 from .home import PrivateServer, home_of, open_cache, reachable
 from .lookup import Lookup
 from .plan import Done, Handshake, Plan
@@ -34,18 +36,23 @@ class RepriseConnector(KVConnectorBase_V1):
         self._server: PrivateServer | None = None
         self._scheduler: SchedulerSide | None = None
         self._worker: WorkerSide | None = None
+        self._flusher: Flusher | None = None
         if role == KVConnectorRole.WORKER:
             self._worker = WorkerSide(vllm_config, self._settings, kv_cache_config)
             return
         # vLLM reads it after this: a block that does not come is computed, whatever the default is.
         transfer.kv_load_failure_policy = "recompute"
-        cache = self._come_home(self._engine_id)
         settings = self._settings
+        if not settings.cache_url:
+            memory.check(settings.options["l1.capacity"], memory.available())
+        cache = self._come_home(self._engine_id)
+        saves = transfer.kv_role != "kv_consumer"
+        self._flusher = Flusher(cache, settings.flush_timeout) if cache and saves else None
         lookup = Lookup(cache, settings.lookup_timeout, settings.fetch_timeout, Tally()) if cache else None
         self._scheduler = SchedulerSide(
             settings, lookup, home_of(settings, self._engine_id),
             _tables(vllm_config, kv_cache_config, settings), scope=scope,
-            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=transfer.kv_role != "kv_consumer")
+            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=saves)
 
     @property
     def requires_kv_delivery(self) -> bool:
@@ -201,7 +208,13 @@ class RepriseConnector(KVConnectorBase_V1):
         """The request is over; its blocks may go at once."""
         if self._scheduler:
             self._scheduler.finished(request.request_id)
+        if self._flusher and self._must_flush(request):
+            self._flusher.flush()
         return False, None
+
+    def _must_flush(self, request: Any) -> bool:
+        """Whether somebody relies on what it stored as soon as it is over."""
+        return self._settings.flush_finished
 
     def reset_cache(self) -> bool | None:
         """From now on nothing stored before is found."""
