@@ -279,7 +279,7 @@ class SchedulerSide:
                 release(lease)
         self._steps.clear()
         self._parked.close()
-        for _, promise, _ in self._loads:
+        for _, promise in self._loads:
             release(promise.lease)
         self._loads = []
         if self._lookup:
@@ -301,10 +301,12 @@ class SchedulerSide:
 
     def _worth(self, blocks: int) -> float:
         """Seconds that computing so many blocks takes here; nobody waits longer for them."""
-        rate = self.gains.tokens_per_second
+        rate, tokens = self.gains.tokens_per_second, blocks * self._groups.unit
+        per_token = self._settings.fetch_timeout_per_token
+        longest = tokens * per_token if per_token else self._settings.fetch_timeout
         if not rate or self._settings.fetch_if_slower:
-            return self._settings.fetch_timeout
-        return blocks * self._groups.unit / rate
+            return longest
+        return min(longest, tokens / rate)
 
     def _advance(self, output: Any, *, save: bool) -> list[Save]:
         try:
