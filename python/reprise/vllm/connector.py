@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole
 
 from .. import _native
+from .event_shape import EventShape
+from .events import Events
 from .home import PrivateServer, home_of, open_cache, reachable
 from .lookup import Lookup
 from .plan import Done, Handshake, Plan
@@ -42,10 +44,12 @@ class RepriseConnector(KVConnectorBase_V1):
         cache = self._come_home(self._engine_id)
         settings = self._settings
         lookup = Lookup(cache, settings.lookup_timeout, settings.fetch_timeout, Tally()) if cache else None
+        tables = _tables(vllm_config, kv_cache_config, settings)
         self._scheduler = SchedulerSide(
-            settings, lookup, home_of(settings, self._engine_id),
-            _tables(vllm_config, kv_cache_config, settings), scope=scope,
+            settings, lookup, home_of(settings, self._engine_id), tables, scope=scope,
             overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=transfer.kv_role != "kv_consumer")
+        if lookup:
+            self._scheduler.events = _events(vllm_config, kv_cache_config, tables, self._scheduler)
 
     @property
     def requires_kv_delivery(self) -> bool:
@@ -147,7 +151,7 @@ class RepriseConnector(KVConnectorBase_V1):
     def build_connector_worker_meta(self) -> Done | None:
         """Which step this worker has finished."""
         plan = self._plan()
-        return Done(plan.number) if self._worker and plan else None
+        return Done(plan.number, self._worker.take_unsaved()) if self._worker and plan else None
 
     def shutdown(self) -> None:
         """Leaves the cache, and ends the private server."""
@@ -195,7 +199,11 @@ class RepriseConnector(KVConnectorBase_V1):
         """What became of a step."""
         done = connector_output.kv_connector_worker_meta
         if self._scheduler and isinstance(done, Done):
-            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or ())
+            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or (), done.unsaved)
+
+    def take_events(self) -> Iterable[Any]:
+        """What routers are to know of the blocks in the cache."""
+        return self._scheduler.events.take() if self._scheduler and self._scheduler.events else ()
 
     def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
         """The request is over; its blocks may go at once."""
@@ -206,6 +214,19 @@ class RepriseConnector(KVConnectorBase_V1):
     def reset_cache(self) -> bool | None:
         """From now on nothing stored before is found."""
         return self._scheduler.reset() if self._scheduler else True
+
+
+def _events(config: Any, kv_cache_config: Any, tables: BlockTables, scheduler: SchedulerSide) -> Events | None:
+    """Where vLLM publishes KV events."""
+    wanted = getattr(config, "kv_events_config", None)
+    if wanted is None or not wanted.enable_kv_cache_events or kv_cache_config is None:
+        return None
+    try:
+        shape = EventShape(tables.hash_tokens, kv_cache_config.kv_cache_groups)
+        return Events(shape, scheduler.there, scheduler.event_checks)
+    except Exception as error:  # A version whose events look otherwise.
+        logger.warning("Reprise: no KV events of the cache: %s", error)
+        return None
 
 
 def _tables(config: Any, kv_cache_config: Any, settings: Settings) -> BlockTables:

@@ -55,10 +55,12 @@ class Done(KVConnectorWorkerMetadata):
     """What a worker says of a step that it has finished. vLLM leaves out reports in which nothing is said."""
 
     number: int
+    unsaved: frozenset[int] = frozenset()
+    """Indices of the plan's saves that are not wholly in the cache."""
 
     def aggregate(self, other: KVConnectorWorkerMetadata) -> KVConnectorWorkerMetadata:
         """Of several ranks that report the same step."""
-        return self
+        return Done(self.number, self.unsaved | other.unsaved) if isinstance(other, Done) else self
 
 
 @dataclass

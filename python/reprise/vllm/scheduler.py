@@ -10,11 +10,12 @@ import logging
 import time
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import _native
+from .events import Events, Offer
 from .gains import Gains
 from .home import Home
 from .identity import Shard, host
@@ -78,6 +79,8 @@ class SchedulerSide:
         self._failed: OrderedDict[bytes, float] = OrderedDict()  # And when.
         self._asked = ("", 0)  # Who was asked for last, and for how many tokens.
         self.gains = Gains()
+        self.events: Events | None = None
+        self.event_checks = settings.event_checks
         self._tally = Tally()
 
     def set_shards(self, shards: Sequence[Shard], expected: int) -> str:
@@ -162,13 +165,15 @@ class SchedulerSide:
             for i, block_id in enumerate(load.block_ids):
                 step.keys_of[block_id] = keys[i * _KEY:(i + 1) * _KEY]
         plan = Plan([load for load, _, _ in self._loads], [], self._number, self._home, self._scope)
-        self._loads = []
+        loads, self._loads = self._loads, []
         self._expire(now)
         uncertain = bool(step.keys_of) or any(s.keys_of for s in self._steps)
         # Of several ranks one may fail alone, and what the others compute is wrong as well: wait for the outcome.
         hold = uncertain and (len(self._namespaces) > 1 or self._overlapping)
         able = self._saves and self._lookup is not None and bool(self._namespaces)
         plan.saves = saves = self._advance(output, save=able and not hold)
+        if self.events:
+            self.events.planned(self._number, self._offers(saves), self._offers_loaded(loads))
         step.tokens = output.total_num_scheduled_tokens
         self.gains.saved += sum(len(save.block_ids) for save in saves) * self._tables.block_tokens
         self.gains.log(logger, now)
@@ -182,8 +187,13 @@ class SchedulerSide:
                 self._over(self._steps.popleft(), ())
         return plan
 
-    def outcome(self, number: int, invalid_block_ids: Iterable[int]) -> None:
-        """The workers have finished step `number`. Those before it are over as well."""
+    def outcome(self, number: int, invalid_block_ids: Collection[int], unsaved: Collection[int] = ()) -> None:
+        """The workers have finished step `number`. Those before it are over as well.
+
+        unsaved: indices of the plan's saves of which some rank does not have every block.
+        """
+        if self.events:
+            self.events.reported(number, unsaved, bool(invalid_block_ids))
         while self._steps and self._steps[0].number <= number:
             step = self._steps.popleft()
             self._over(step, invalid_block_ids if step.number == number else ())
@@ -225,10 +235,14 @@ class SchedulerSide:
             self._drop(request_id)
         self._tables.outdate()
         self._failed.clear()
+        if self.events:
+            self.events.reset()
         return True
 
     def close(self) -> None:
         """Gives everything back."""
+        if self.events:
+            self.events.close()
         for request_id in list(self._promises):
             self._drop(request_id)
         for step in self._steps:
@@ -239,7 +253,21 @@ class SchedulerSide:
             self._lookup.close()
             self._lookup = None
 
+    def there(self, group: int, keys: Sequence[bytes]) -> Sequence[bool | None]:
+        """Which of these blocks every rank has in the cache; None for what is not known. Any thread may ask."""
+        lookup, namespaces = self._lookup, self._namespaces
+        if lookup is None or not namespaces:
+            return [None] * len(keys)
+        return lookup.presence(namespaces, keys)
+
     # --- inside ---
+
+    def _offers(self, saves: Sequence[Save]) -> list[Offer]:
+        return [Offer.of(self._tables.request(save.request_id), save.keys[save.first * _KEY:], save.first)
+                for save in saves]
+
+    def _offers_loaded(self, loads: Sequence[tuple[Load, _Promise, bytes]]) -> list[Offer]:
+        return [Offer.of(self._tables.request(load.request_id), keys, promise.first) for load, promise, keys in loads]
 
     def _usable(self, request: Any) -> bool:
         return (self._lookup is not None and bool(self._namespaces)

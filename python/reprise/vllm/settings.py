@@ -37,6 +37,8 @@ class Settings:
     """Take block hashes that are not cryptographic."""
     store_decode: bool = False
     """Store blocks of generated tokens, too, not only those of prompts."""
+    event_checks: int = 500
+    """Announced blocks a second that are looked for again, where vLLM publishes KV events; 0: never."""
     model: str = ""
     """Name of the model in the namespace; empty for vLLM's."""
     salt: str = ""
@@ -72,6 +74,8 @@ class Settings:
         for name in ("lookup_timeout", "fetch_timeout", "load_timeout", "store_timeout", "start_timeout"):
             if not 0 <= getattr(self, name) <= 3600:
                 raise ConfigError(f"'{name}' is {getattr(self, name)}; it must be between 0 and 3600 seconds")
+        if not 0 <= self.event_checks <= 1_000_000:
+            raise ConfigError(f"'event_checks' is {self.event_checks}; it must be between 0 and 1000000 a second")
         if self.cache_url and not self.cache_url.startswith("unix:"):
             raise ConfigError(f"cache_url is '{self.cache_url}'; workers attach through shared memory: unix:///path")
         ours = sorted(k for k in given if "." in k and not k.startswith("attach."))

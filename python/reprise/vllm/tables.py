@@ -31,6 +31,7 @@ class BlockTables:
     def __init__(self, block_tokens: int, hash_tokens: int, algorithm: str, *, trust: bool, decode: bool) -> None:
         """`hash_tokens`: tokens of one of vLLM's block hashes; `block_tokens` is a multiple."""
         self.block_tokens = block_tokens
+        self.hash_tokens = hash_tokens
         self._group = block_tokens // hash_tokens
         self._algorithm = algorithm
         self._trust = trust
@@ -58,6 +59,11 @@ class BlockTables:
             mine = found is not None and found[0] == request.request_id
             self._entries[request.request_id] = found[1] if found is not None and mine else _Entry(request)
         self._looked_up = None
+
+    def request(self, request_id: str) -> Any:
+        """vLLM's Request of one that has blocks; None for others."""
+        entry = self._entries.get(request_id)
+        return entry.request if entry else None
 
     def forget(self, request_id: str) -> None:
         """The request is over."""

@@ -36,6 +36,7 @@ class WorkerSide:
         self._home: Home | None = None
         self._namespaces: dict[str, _native.Namespace] = {}
         self._failed: set[int] = set()
+        self._unsaved: set[int] = set()
         self._step_is_bad = False
         self.tally = Tally()
 
@@ -80,15 +81,23 @@ class WorkerSide:
 
     def save(self, plan: Plan) -> None:
         """Stores what the step completed, unless something it was computed from failed to load."""
+        self._unsaved = set(range(len(plan.saves)))
         if self._step_is_bad:
             return
-        for save in plan.saves:
+        for at, save in enumerate(plan.saves):
             began = time.monotonic()
             try:
-                stored = self._save(save, self._open(plan.home), plan.scope)
+                stored, present = self._save(save, self._open(plan.home), plan.scope)
                 self.tally.saved(stored, self._shard, time.monotonic() - began)
+                if present == len(save.block_ids):
+                    self._unsaved.discard(at)
             except Exception as error:
                 self.tally.problem(logger, "save", error)
+
+    def take_unsaved(self) -> frozenset[int]:
+        """Indices of the last plan's saves of which not every block is in the cache."""
+        unsaved, self._unsaved = frozenset(self._unsaved), set()
+        return unsaved
 
     def take_failed(self) -> set[int]:
         """Ids of blocks that were not loaded since the last call."""
@@ -107,14 +116,14 @@ class WorkerSide:
         with cache.attach(load.token) as lease:
             return self._layout.pieces.scatter_from(lease, self._rank * load.leased, load.block_ids)
 
-    def _save(self, save: Save, cache: _native.Cache, scope: str) -> int:
+    def _save(self, save: Save, cache: _native.Cache, scope: str) -> tuple[int, int]:
+        """Blocks that were copied, and those that the cache has now."""
         if self._layout is None:
-            return 0
+            return 0, 0
         chain = _native.Chain(self._namespace(scope), save.keys)
         with cache.reserve(chain, start=save.first, timeout=self._settings.store_timeout) as room:
             filled = self._layout.pieces.gather_into(room, 0, save.block_ids)
-            room.commit()
-        return filled
+            return filled, room.commit()
 
     def _open(self, home: Home | None) -> _native.Cache:
         # Not earlier: the scheduler side, which starts the server, comes after the workers.
