@@ -11,8 +11,9 @@ from typing import Any
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole, SupportsHMA
 
 from .. import _native
-from .event_shape import EventShape
-from .events import Events
+from . import memory
+from .events import events_for
+from .flush import Flusher
 from .groups import Group, Groups, groups_of
 from .home import PrivateServer, home_of, open_cache, reachable
 from .lookup import Lookup
@@ -39,22 +40,28 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         self._scheduler: SchedulerSide | None = None
         self._worker: WorkerSide | None = None
         self._failed_parked: set[str] = set()  # Of this step.
+        self._flusher: Flusher | None = None
         if role == KVConnectorRole.WORKER:
             self._worker = WorkerSide(vllm_config, self._settings, kv_cache_config)
             return
         # vLLM reads it after this: a block that does not come is computed, whatever the default is.
         transfer.kv_load_failure_policy = "recompute"
-        cache = self._come_home(self._engine_id)
         settings = self._settings
+        if not settings.cache_url:
+            memory.check(settings.options["l1.capacity"], memory.available())
+        cache = self._come_home(self._engine_id)
+        saves = transfer.kv_role != "kv_consumer"
+        self._flusher = Flusher(cache, settings.flush_timeout) if cache and saves else None
         lookup = Lookup(cache, settings.lookup_timeout, settings.fetch_timeout, Tally()) if cache else None
         groups = _groups(vllm_config, kv_cache_config)
         tables = _tables(vllm_config, kv_cache_config, groups, settings)
         self._scheduler = SchedulerSide(
             settings, lookup, home_of(settings, self._engine_id), Groups(groups), tables, scope=scope,
-            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=transfer.kv_role != "kv_consumer",
+            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=saves,
             park_above=_park_above(vllm_config, settings))
         if lookup:
-            self._scheduler.events = _events(vllm_config, kv_cache_config, tables, self._scheduler)
+            self._scheduler.events = events_for(vllm_config, kv_cache_config, tables.hash_tokens, settings.event_checks,
+                                                self._scheduler.there)
 
     @property
     def requires_kv_delivery(self) -> bool:
@@ -236,6 +243,8 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         """The request is over; its blocks may go at once."""
         if self._scheduler:
             self._scheduler.finished(request.request_id)
+        if self._flusher and self._must_flush(request):
+            self._flusher.flush()
         return False, None
 
     def request_finished_all_groups(self, request: Any, block_ids: tuple[list[int], ...]
@@ -243,22 +252,13 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         """The same, where there may be several KV groups."""
         return self.request_finished(request, list(block_ids[0]) if block_ids else [])
 
+    def _must_flush(self, request: Any) -> bool:
+        """Whether somebody relies on what it stored as soon as it is over."""
+        return self._settings.flush_finished
+
     def reset_cache(self) -> bool | None:
         """From now on nothing stored before is found."""
         return self._scheduler.reset() if self._scheduler else True
-
-
-def _events(config: Any, kv_cache_config: Any, tables: BlockTables, scheduler: SchedulerSide) -> Events | None:
-    """Where vLLM publishes KV events."""
-    wanted = getattr(config, "kv_events_config", None)
-    if wanted is None or not wanted.enable_kv_cache_events or kv_cache_config is None:
-        return None
-    try:
-        shape = EventShape(tables.hash_tokens, kv_cache_config.kv_cache_groups)
-        return Events(shape, scheduler.there, scheduler.event_checks)
-    except Exception as error:  # A version whose events look otherwise.
-        logger.warning("Reprise: no KV events of the cache: %s", error)
-        return None
 
 
 def _park_above(config: Any, settings: Settings) -> int | None:

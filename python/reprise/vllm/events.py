@@ -211,3 +211,15 @@ class Events:
                         gone.append(key)
                 self._take_back(gone)
 
+
+
+def events_for(config: Any, kv_cache_config: Any, hash_tokens: int, per_second: int, ask: Ask) -> Events | None:
+    """Where vLLM publishes KV events; None elsewhere. See EventShape and Events."""
+    wanted = getattr(config, "kv_events_config", None)
+    if wanted is None or not wanted.enable_kv_cache_events or kv_cache_config is None:
+        return None
+    try:
+        return Events(EventShape(hash_tokens, kv_cache_config.kv_cache_groups), ask, per_second)
+    except Exception as error:  # A version whose events look otherwise.
+        logger.warning("Reprise: no KV events of the cache: %s", error)
+        return None

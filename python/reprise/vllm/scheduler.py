@@ -92,7 +92,6 @@ class SchedulerSide:
         self._asked = ("", 0)  # Who was asked for last, and for how many tokens.
         self.gains = Gains()
         self.events: Events | None = None
-        self.event_checks = settings.event_checks
         self._tally = Tally()
 
     def set_shards(self, shards: Sequence[Sequence[Shard]], expected: int) -> str:
@@ -328,10 +327,12 @@ class SchedulerSide:
 
     def _worth(self, blocks: int) -> float:
         """Seconds that computing so many blocks takes here; nobody waits longer for them."""
-        rate = self.gains.tokens_per_second
+        rate, tokens = self.gains.tokens_per_second, blocks * self._groups.unit
+        per_token = self._settings.fetch_timeout_per_token
+        longest = tokens * per_token if per_token else self._settings.fetch_timeout
         if not rate or self._settings.fetch_if_slower:
-            return self._settings.fetch_timeout
-        return blocks * self._groups.unit / rate
+            return longest
+        return min(longest, tokens / rate)
 
     def _advance(self, output: Any, *, save: bool) -> list[Save]:
         try:
