@@ -46,6 +46,8 @@ class Settings:
     """Take block hashes that are not cryptographic."""
     store_decode: bool = False
     """Store blocks of generated tokens, too, not only those of prompts."""
+    event_checks: int = 500
+    """Announced blocks a second that are looked for again, where vLLM publishes KV events; 0: never."""
     model: str = ""
     """Name of the model in the namespace; empty for vLLM's."""
     salt: str = ""
@@ -82,6 +84,8 @@ class Settings:
                      "start_timeout", "flush_timeout"):
             if not 0 <= getattr(self, name) <= 3600:
                 raise ConfigError(f"'{name}' is {getattr(self, name)}; it must be between 0 and 3600 seconds")
+        if not 0 <= self.event_checks <= 1_000_000:
+            raise ConfigError(f"'event_checks' is {self.event_checks}; it must be between 0 and 1000000 a second")
         self.async_bytes()
         if self.cache_url and not self.cache_url.startswith("unix:"):
             raise ConfigError(f"cache_url is '{self.cache_url}'; workers attach through shared memory: unix:///path")
