@@ -74,8 +74,8 @@ class LateDevice:
 
     `fail` makes one piece of work be refused. favourite: the stream whose work is done first wherever it can be; none:
     drawn by `seed`. missing: pairs of streams of which the first does not wait for events of the second, though told
-    to. lies: streams whose events seem to be reached at once. prompt: the engine works on the CPU. idle: how often it does
-    nothing when somebody looks at an event.
+    to. lies: streams whose events seem to be reached at once. prompt: the engine works on the CPU. idle: how often
+    nothing is done when somebody looks at an event.
     """
 
     def __init__(self, favourite: str = "", *, seed: int = 0, missing: tuple[tuple[str, str], ...] = (),

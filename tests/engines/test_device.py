@@ -162,7 +162,7 @@ class Play:
         """What these blocks hold now, as a chain of its own; returns how many were taken."""
         chain, what = self.chain(len(ids)), bytearray(len(ids) * self.size)
         self.shadow.gather(ids, what)
-        taken = self.staged.store(self.cache.reserve(chain), ids)
+        taken, _ = self.staged.store(self.cache.reserve(chain), ids)
         if taken:
             self.chains.append((chain, bytes(what[:taken * self.size])))
         return taken
@@ -237,10 +237,10 @@ def test_what_the_cache_has_is_not_copied_again(game: Play) -> None:
     what = game.write(ids)
     chain = game.chain(5)
     game.cache.put(chain, [what[:game.size]])
-    assert game.staged.store(game.cache.reserve(chain), ids) == 4
+    assert game.staged.store(game.cache.reserve(chain), ids) == (4, 0)
     game.chains.append((chain, what))
     assert game.mistakes() == 0
-    assert game.staged.store(game.cache.reserve(chain), ids) == 0
+    assert game.staged.store(game.cache.reserve(chain), ids) == (0, 5)
     assert game.staged.stored().blocks == 4
 
 

@@ -51,19 +51,16 @@ class KvLayout:
         if self.staged:
             self.staged.begin_step()
 
-    def store(self, room: Reservation, block_ids: Sequence[int]) -> int:
+    def store(self, room: Reservation, block_ids: Sequence[int]) -> tuple[int, int]:
         """Fills a reservation and commits it, now or, from a device, a little later; it is not the caller's any more.
 
-        Returns how many blocks were stored now; `stored` tells of those that were later.
+        Returns how many blocks were copied now, and how many are present; `stored` tells of those that come later.
         """
         if self.staged:
-            self.staged.store(room, block_ids)
-            return 0
+            return 0, self.staged.store(room, block_ids)[1]
         assert isinstance(self.pieces, KvPieces)
         with room:
-            filled = self.pieces.gather_into(room, 0, block_ids)
-            room.commit()
-        return filled
+            return self.pieces.gather_into(room, 0, block_ids), room.commit()
 
     def stored(self) -> Stored | None:
         """What was stored since the last call, later than `store`."""

@@ -96,12 +96,13 @@ class StagedKv:
             if sent and not done:
                 engine.wait(sent[-1])
 
-    def store(self, room: Reservation, block_ids: Sequence[int]) -> int:
+    def store(self, room: Reservation, block_ids: Sequence[int]) -> tuple[int, int]:
         """Fills a reservation with as many blocks, and commits it a little later on the saver's thread.
 
-        Returns for how many of those that it wants there was a slot: what comes behind them is not stored. On the
-        engine's thread, after the step that computed the blocks was enqueued. The reservation is the caller's no
-        longer. ValueError for an id that there is not.
+        Returns for how many of those that it wants there was a slot (what comes behind them is not stored), and how
+        many are in the cache by now: none, unless there was nothing to copy. On the engine's thread, after the step
+        that computed the blocks was enqueued. The reservation is the caller's no longer. ValueError for an id that
+        there is not.
         """
         parts: list[Part] = []
         try:
@@ -114,8 +115,7 @@ class StagedKv:
             taken = sum(len(part.wanted) for part in parts)
             count = len(room) if taken == len(wanted) else wanted[taken]
             if not parts:  # Nothing to wait for.
-                room.commit(count)
-                return 0
+                return 0, room.commit(count)
         except BaseException:
             room.abandon()
             for part in parts:  # Some of it may have been enqueued.
@@ -123,7 +123,7 @@ class StagedKv:
                 self._save_slots.give(part.slot)
             raise
         self._saver.submit(Job(room, parts, count))
-        return taken
+        return taken, 0
 
     def stored(self) -> Stored:
         """What was stored since the last call."""
