@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -322,6 +323,18 @@ def test_a_lease_that_ran_out_gives_nothing(game: Play) -> None:
     assert lease.renew(0.001)
     eventually(lambda: not lease.valid, "the lease runs out")
     assert not game.staged.scatter_from(lease, 0, [3, 2, 1, 0])
+    assert game.mistakes() == 0
+
+
+def test_settling_waits_for_what_is_under_way(game: Play) -> None:
+    assert game.staged.settle(0)
+    game.device.stopped = True
+    game.write([0, 1, 2, 3])
+    game.store([0, 1, 2, 3])
+    assert not game.staged.settle(time.monotonic() + 0.01)
+    game.device.stopped = False
+    assert game.staged.settle(time.monotonic() + 60)
+    assert game.cache.match(game.chains[0][0]).blocks == 4
     assert game.mistakes() == 0
 
 

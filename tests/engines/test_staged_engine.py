@@ -17,13 +17,14 @@ Baseline = Callable[..., list[Answer]]
 
 def test_a_staged_engine_answers_as_one_without_the_cache(
         model: Path, baseline: Baseline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunked prefill and preemption, with saves that are under way while the next steps run."""
+    """Chunked prefill and preemption, with saves that are under way while the next steps run, and loads of both kinds:
+    within a step, and by a thread beside the steps."""
     device = LateDevice(prompt=True, idle=0.99)
     monkeypatch.setattr(layouts, "_device_of", lambda _: device)
     short, prompts = prompts_of(33, 300, 320, 700, prefix=32), prompts_of(250, 260, 270, 280, seed=11)
     expected, long = baseline(short), baseline(prompts, 150)
-    with Engine(model, {"l1_capacity": "256MiB", "strict": True, **PATIENT}, num_gpu_blocks_override=40,
-                max_num_batched_tokens=96) as engine:
+    extra = {"l1_capacity": "256MiB", "strict": True, "async_load_above": "480KiB", **PATIENT}
+    with Engine(model, extra, num_gpu_blocks_override=40, max_num_batched_tokens=96) as engine:
         assert engine.ask(short, at_once=True) == expected
         assert engine.ask(prompts, tokens=150, at_once=True) == long
         assert engine.metric("num_preemptions") > 0

@@ -62,6 +62,11 @@ class KvLayout:
         with room:
             return self.pieces.gather_into(room, 0, block_ids), room.commit()
 
+    def settle(self, until: float) -> None:
+        """Waits until what was stored is in the cache, or for the time `until` (time.monotonic)."""
+        if self.staged:
+            self.staged.settle(until)
+
     def stored(self) -> Stored | None:
         """What was stored since the last call, later than `store`."""
         return self.staged.stored() if self.staged else None

@@ -107,9 +107,11 @@ class WorkerSide:
     def save(self, plan: Plan) -> None:
         """Stores what the step completed, unless something it was computed from failed to load."""
         self._unsaved = set(range(len(plan.saves)))
+        if not self._step_is_bad:
+            self._save_all(plan)
         self._count_stored()
-        if self._step_is_bad:
-            return
+
+    def _save_all(self, plan: Plan) -> None:
         for at, save in enumerate(plan.saves):
             began = time.monotonic()
             try:
@@ -120,6 +122,10 @@ class WorkerSide:
                     self._unsaved.discard(at)
             except Exception as error:
                 self.tally.problem(logger, "save", error)
+        if plan.saves and self._settings.flush_finished:  # What the scheduler side flushes must be in the cache.
+            until = time.monotonic() + self._settings.store_timeout
+            for layout in self._layouts:
+                layout.settle(until)
 
     def take_unsaved(self) -> frozenset[int]:
         """Indices of the last plan's saves of which not every block is in the cache."""
@@ -141,7 +147,7 @@ class WorkerSide:
     def _staging(self) -> list[Staging]:
         """By group. A step ends at most as many blocks as fit into its tokens, and one more of each request."""
         step = self._config.scheduler_config
-        pinned = (self._settings.pinned_mib << 20) // len(self._groups)
+        pinned = self._settings.pinned_bytes() // len(self._groups)
         return [Staging(pinned, int(step.max_num_batched_tokens) // group.block_tokens + int(step.max_num_seqs))
                 for group in self._groups]
 

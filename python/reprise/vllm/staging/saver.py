@@ -54,7 +54,8 @@ class Saver:
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._done = threading.Condition()
+        self._pending = 0
         self._stored = Stored()
         self._late = threading.Event()
         self._thread = threading.Thread(target=self._work, name="reprise-save", daemon=True)
@@ -62,11 +63,18 @@ class Saver:
 
     def submit(self, job: Job) -> None:
         """The reservation and the slots belong to the thread from now on."""
+        with self._done:
+            self._pending += 1
         self._jobs.put(job)
+
+    def settle(self, until: float) -> bool:
+        """Waits until nothing is under way; False at the time `until` (time.monotonic)."""
+        with self._done:
+            return self._done.wait_for(lambda: self._pending == 0, max(0.0, until - time.monotonic()))
 
     def take(self) -> Stored:
         """What was stored since the last call."""
-        with self._lock:
+        with self._done:
             stored, self._stored = self._stored, Stored()
         return stored
 
@@ -82,7 +90,9 @@ class Saver:
             began = time.monotonic()
             blocks, problem = self._store(job)
             del job  # The reservation keeps a connection open.
-            with self._lock:
+            with self._done:
+                self._pending -= 1
+                self._done.notify_all()
                 self._stored.blocks += blocks
                 self._stored.seconds += time.monotonic() - began
                 if problem:

@@ -129,6 +129,10 @@ class StagedKv:
         """What was stored since the last call."""
         return self._saver.take()
 
+    def settle(self, until: float) -> bool:
+        """Waits until what was stored so far is in the cache; False at the time `until` (time.monotonic)."""
+        return self._saver.settle(until)
+
     def close(self, seconds: float = 5.0) -> None:
         """Stores what is under way, as far as that takes no longer; nothing is stored or loaded any more."""
         self._closed = True
