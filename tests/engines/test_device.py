@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_parts import BLOCKS, LAYOUTS, filled, interleaved
 
 import reprise
 from reprise.vllm import layouts
@@ -18,55 +17,10 @@ from reprise.vllm.layouts import KvLayout, Staging, UnknownLayout, layout_of
 from reprise.vllm.staging import StagedKv
 from reprise.vllm.staging.views import BlockViews
 
+import gpu_check
 from harness import eventually
+from kv_tables import BLOCKS, TABLE, TABLE_OF_DIMS, Tensors, fresh, memory, named
 from late_device import LateDevice
-
-Tensors = list[torch.Tensor]
-
-
-def picked(layers: list[int], *shape: int) -> Tensors:
-    """Some views of one storage."""
-    whole = filled(*shape)
-    return [whole[i] for i in layers]
-
-
-MORE: dict[str, tuple[Tensors, int]] = {
-    "heads outermost": ([t.transpose(0, 1) for t in filled(3, 2, BLOCKS, 16, 64)], 0),
-    "blocks, heads, layers": ([t.transpose(1, 2) for t in interleaved(2, BLOCKS, 3, 16, 64)], 0),
-    "fp8 with scales": ([filled(BLOCKS, 16, 164).view(torch.uint8) for _ in range(3)], 0),
-    "odd sizes": ([filled(BLOCKS, 7).view(torch.uint8)[:, :n] for n in (13, 5, 28)], 0),
-    "odd before even": ([filled(BLOCKS, 3).view(torch.uint8)[:, :5], filled(BLOCKS, 4, 8, dtype=torch.bfloat16)], 0),
-    "nothing contiguous": ([filled(BLOCKS, 8, 8, dtype=torch.bfloat16)[:, :, ::2]], 0),
-    "at unequal distances": (picked([0, 1, 4, 5, 8], 9, BLOCKS, 16), 0),
-    "backwards": (picked([3, 2, 1, 0], 4, BLOCKS, 16), 0),
-    "layers of two kinds": ([filled(BLOCKS, 16, 72), filled(BLOCKS, 2, 16, 32, dtype=torch.bfloat16)], 0),
-}
-TABLE_OF_DIMS = {**LAYOUTS, **MORE}
-TABLE = {name: tensors for name, (tensors, _) in TABLE_OF_DIMS.items()}
-
-
-def fresh(tensors: Tensors, seed: int = 0) -> Tensors:
-    """Tensors that lie as these do, over memory of their own that holds random bytes, gaps included."""
-    generator = torch.Generator().manual_seed(seed)
-    copies: dict[int, Any] = {}
-    out = []
-    for tensor in tensors:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in copies:
-            copies[storage.data_ptr()] = torch.randint(
-                0, 256, (storage.nbytes(),), generator=generator, dtype=torch.uint8).untyped_storage()
-        out.append(torch.empty(0, dtype=tensor.dtype).set_(
-            copies[storage.data_ptr()], tensor.storage_offset(), tensor.shape, tensor.stride()))
-    return out
-
-
-def memory(tensors: Tensors) -> list[bytes]:
-    """All bytes behind the tensors, gaps included."""
-    return [torch.empty(0, dtype=torch.uint8).set_(t.untyped_storage()).numpy().tobytes() for t in tensors]
-
-
-def named(tensors: Tensors) -> dict[str, torch.Tensor]:
-    return {f"model.layers.{i}.attn": t for i, t in enumerate(tensors)}
 
 
 def direct_layout(tensors: Tensors) -> tuple[str, reprise.KvPieces]:
@@ -387,3 +341,28 @@ def test_devices_that_are_not_known_are_refused_by_name() -> None:
     elsewhere = torch.zeros((BLOCKS, 4), device="meta")
     with pytest.raises(UnknownLayout, match=r"layers.0.attn.*on 'meta': KV is copied from memory of the CPU and"):
         layout_of(named([elsewhere]), list(named([elsewhere])), BLOCKS)
+
+
+class Nowhere(gpu_check.Place):
+    """The checks of a real device, without one."""
+
+    name, rounds, gather_bytes = "cpu", 6, 8 << 20
+
+    def device(self) -> Any:
+        self.late = LateDevice()
+        return self.late
+
+    def engine(self, work: Any) -> None:
+        self.late.engine.run(work)
+
+    def finish(self) -> None:
+        self.late.finish()
+
+
+def test_the_checks_of_a_real_device_run(capsys: pytest.CaptureFixture[str]) -> None:
+    for check in (gpu_check.check_layouts, gpu_check.check_order, gpu_check.check_speed):
+        check(Nowhere())
+    assert "4 blocks of 2 MiB" in capsys.readouterr().out
+    if not torch.cuda.is_available():
+        assert gpu_check.main() == 0
+        assert "skipped: torch sees no GPU here" in capsys.readouterr().out
