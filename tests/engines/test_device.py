@@ -211,10 +211,10 @@ def test_where_no_slot_is_free_fewer_blocks_are_stored(game: Play) -> None:
     assert game.mistakes() == 0
 
 
-@pytest.mark.parametrize("after", range(4))
+@pytest.mark.parametrize("after", range(8))
 def test_a_save_that_the_device_refuses_is_not_stored(game: Play, after: int) -> None:
     game.write([0, 1, 2, 3, 4, 5])
-    game.device.fail("save", after)  # The first gather, one of its two copies, the second gather.
+    game.device.fail("save", after)  # Ids of two slots, their gather, two copies; and of one slot.
     with pytest.raises(RuntimeError, match="no more memory"):
         game.store([0, 1, 2, 3, 4, 5])
     game.write([0, 1])
@@ -228,7 +228,7 @@ def test_what_is_left_of_a_load_that_failed_does_not_come_later(favourite: str) 
     with Play("packed, layer first", LateDevice(favourite), 7) as game:
         game.store([0, 1, 2, 3, 4, 5])
         game.there(game.chains[0][0], 6)
-        game.device.fail("load", 1)
+        game.device.fail("load", 5)  # The second scatter.
         with game.cache.acquire(game.chains[0][0]) as lease, pytest.raises(RuntimeError, match="no more memory"):
             game.staged.scatter_from(lease, 0, [5, 4, 3, 2, 1, 0])
         game.write([0, 1, 2, 3, 4, 5])  # The engine computes it after all.
