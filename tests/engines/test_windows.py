@@ -111,6 +111,15 @@ class TestInOneEngine:
         assert answer.cached == 480
         assert engine.metric("external_prefix_cache_hits") - before == 480 - have // BLOCK * BLOCK
 
+    def test_a_window_is_stored_without_what_was_before_it(self, engine: Engine, expected: Any, kind: str) -> None:
+        prompt = ALL[4]
+        engine.ask([prompt[:450]])
+        engine.connector.reset_cache()  # The cache has nothing any more, the engine has it all.
+        (answer,) = engine._generate([prompt], 12)
+        assert answer == expected[kind]["all"][4]
+        assert answer.cached == 448
+        check(engine.ask([prompt]), [answer], [prompt])
+
     def test_a_load_that_fails_begins_anew(self, engine: Engine, expected: Any, kind: str,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
         from reprise.vllm.worker import WorkerSide
