@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole, SupportsHMA
 
 from .. import _native
+from . import memory
+from .events import events_for
+from .flush import Flusher
 from .groups import Group, Groups, groups_of
 from .home import PrivateServer, home_of, open_cache, reachable
 from .lookup import Lookup
@@ -37,20 +40,28 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         self._scheduler: SchedulerSide | None = None
         self._worker: WorkerSide | None = None
         self._failed_parked: set[str] = set()  # Of this step.
+        self._flusher: Flusher | None = None
         if role == KVConnectorRole.WORKER:
             self._worker = WorkerSide(vllm_config, self._settings, kv_cache_config)
             return
         # vLLM reads it after this: a block that does not come is computed, whatever the default is.
         transfer.kv_load_failure_policy = "recompute"
-        cache = self._come_home(self._engine_id)
         settings = self._settings
+        if not settings.cache_url:
+            memory.check(settings.options["l1.capacity"], memory.available())
+        cache = self._come_home(self._engine_id)
+        saves = transfer.kv_role != "kv_consumer"
+        self._flusher = Flusher(cache, settings.flush_timeout) if cache and saves else None
         lookup = Lookup(cache, settings.lookup_timeout, settings.fetch_timeout, Tally()) if cache else None
         groups = _groups(vllm_config, kv_cache_config)
+        tables = _tables(vllm_config, kv_cache_config, groups, settings)
         self._scheduler = SchedulerSide(
-            settings, lookup, home_of(settings, self._engine_id), Groups(groups),
-            _tables(vllm_config, kv_cache_config, groups, settings), scope=scope,
-            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=transfer.kv_role != "kv_consumer",
+            settings, lookup, home_of(settings, self._engine_id), Groups(groups), tables, scope=scope,
+            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=saves,
             park_above=_park_above(vllm_config, settings))
+        if lookup:
+            self._scheduler.events = events_for(vllm_config, kv_cache_config, tables.hash_tokens, settings.event_checks,
+                                                self._scheduler.there)
 
     @property
     def requires_kv_delivery(self) -> bool:
@@ -167,7 +178,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         """Which step this worker has finished."""
         plan = self._plan()
         failed, self._failed_parked = frozenset(self._failed_parked), set()
-        return Done(plan.number, failed) if self._worker and plan else None
+        return Done(plan.number, failed, self._worker.take_unsaved()) if self._worker and plan else None
 
     def shutdown(self) -> None:
         """Leaves the cache, and ends the private server."""
@@ -222,18 +233,28 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         failed = done.failed if isinstance(done, Done) else frozenset()
         self._scheduler.arrived(connector_output.finished_recving or (), failed)
         if isinstance(done, Done):
-            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or ())
+            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or (), done.unsaved)
+
+    def take_events(self) -> Iterable[Any]:
+        """What routers are to know of the blocks in the cache."""
+        return self._scheduler.events.take() if self._scheduler and self._scheduler.events else ()
 
     def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
         """The request is over; its blocks may go at once."""
         if self._scheduler:
             self._scheduler.finished(request.request_id)
+        if self._flusher and self._must_flush(request):
+            self._flusher.flush()
         return False, None
 
     def request_finished_all_groups(self, request: Any, block_ids: tuple[list[int], ...]
                                     ) -> tuple[bool, dict[str, Any] | None]:
         """The same, where there may be several KV groups."""
         return self.request_finished(request, list(block_ids[0]) if block_ids else [])
+
+    def _must_flush(self, request: Any) -> bool:
+        """Whether somebody relies on what it stored as soon as it is over."""
+        return self._settings.flush_finished
 
     def reset_cache(self) -> bool | None:
         """From now on nothing stored before is found."""

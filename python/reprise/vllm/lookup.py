@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .. import _native
+from .presence import presence
 from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
@@ -77,6 +78,10 @@ class Lookup:
         except Exception as error:
             self._tally.problem(logger, "lookup", error)
             return None
+
+    def presence(self, namespaces: Sequence[_native.Namespace], keys: Sequence[bytes]) -> list[bool | None]:
+        """Which blocks are there, as presence.py has it. Any thread may ask."""
+        return presence(self._cache, namespaces, keys, self._timeout)
 
     def forget(self, request_id: str) -> None:
         """The request does not ask any more."""

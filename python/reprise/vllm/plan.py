@@ -65,10 +65,14 @@ class Done(KVConnectorWorkerMetadata):
     number: int
     failed: frozenset[str] = frozenset()
     """Parked requests of which this rank did not get all blocks."""
+    unsaved: frozenset[int] = frozenset()
+    """Indices of the plan's saves that are not wholly in the cache."""
 
     def aggregate(self, other: KVConnectorWorkerMetadata) -> KVConnectorWorkerMetadata:
         """Of several ranks that report the same step."""
-        return Done(self.number, self.failed | other.failed) if isinstance(other, Done) else self
+        if not isinstance(other, Done):
+            return self
+        return Done(self.number, self.failed | other.failed, self.unsaved | other.unsaved)
 
 
 @dataclass

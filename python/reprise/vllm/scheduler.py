@@ -10,11 +10,12 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import _native
+from .events import Events, Offer
 from .failures import FailedKeys
 from .gains import Gains
 from .groups import KEY, Groups
@@ -90,6 +91,7 @@ class SchedulerSide:
         self._failed = FailedKeys(saves=saves)
         self._asked = ("", 0)  # Who was asked for last, and for how many tokens.
         self.gains = Gains()
+        self.events: Events | None = None
         self._tally = Tally()
 
     def set_shards(self, shards: Sequence[Sequence[Shard]], expected: int) -> str:
@@ -203,13 +205,14 @@ class SchedulerSide:
             step.leases.append(promise.lease)  # There is one group: a key for each block.
             step.keys_of.update(zip(load.pieces[0].block_ids, promise.keys, strict=False))
         plan = Plan([load for load, _ in self._loads], [], self._number, self._home, self._scope)
-        self._loads = []
+        loads, self._loads = self._loads, []
         self._expire(now)
         uncertain = bool(step.keys_of) or any(s.keys_of for s in self._steps)
         # Of several ranks one may fail alone, and what the others compute is wrong as well: wait for the outcome.
         hold = uncertain and (len(self._namespaces) > 1 or self._overlapping)
         able = self._saves and self._lookup is not None and bool(self._namespaces)
         plan.saves = saves = self._advance(output, save=able and not hold)
+        self._announce(saves, loads)
         step.tokens = output.total_num_scheduled_tokens
         groups = self._groups.all
         self.gains.saved += sum(len(s.block_ids) * groups[s.group].block_tokens for s in saves) // len(groups)
@@ -221,8 +224,13 @@ class SchedulerSide:
                 self._over(self._steps.popleft(), ())
         return plan
 
-    def outcome(self, number: int, invalid_block_ids: Iterable[int]) -> None:
-        """The workers have finished step `number`. Those before it are over as well."""
+    def outcome(self, number: int, invalid_block_ids: Collection[int], unsaved: Collection[int] = ()) -> None:
+        """The workers have finished step `number`. Those before it are over as well.
+
+        unsaved: indices of the plan's saves of which some rank does not have every block.
+        """
+        if self.events:
+            self.events.reported(number, unsaved, bool(invalid_block_ids))
         while self._steps and self._steps[0].number <= number:
             step = self._steps.popleft()
             self._over(step, invalid_block_ids if step.number == number else ())
@@ -268,10 +276,14 @@ class SchedulerSide:
             self._drop(request_id)
         self._tables.outdate()
         self._failed.clear()
+        if self.events:
+            self.events.reset()
         return True
 
     def close(self) -> None:
         """Gives everything back."""
+        if self.events:
+            self.events.close()
         for request_id in list(self._promises):
             self._drop(request_id)
         for step in self._steps:
@@ -279,11 +291,31 @@ class SchedulerSide:
                 release(lease)
         self._steps.clear()
         self._parked.close()
+        for _, promise in self._loads:
+            release(promise.lease)
+        self._loads = []
         if self._lookup:
             self._lookup.close()
             self._lookup = None
 
+    def there(self, group: int, keys: Sequence[bytes]) -> Sequence[bool | None]:
+        """Which of these blocks every rank has in the cache; None for what is not known. Any thread may ask."""
+        lookup, namespaces = self._lookup, self._namespaces
+        if lookup is None or not namespaces:
+            return [None] * len(keys)
+        return lookup.presence([of_rank[group] for of_rank in namespaces], keys)
+
     # --- inside ---
+
+    def _announce(self, saves: Sequence[Save], loads: Sequence[tuple[Load, _Promise]]) -> None:
+        if self.events is None:
+            return
+        request = self._tables.request
+        stored = [Offer.of(request(save.request_id), save.keys[save.first * KEY:], save.first, save.group)
+                  for save in saves]
+        one = len(self._groups.all) == 1  # A promise over several says nothing of each group's blocks.
+        found = [Offer(request(load.request_id), list(promise.keys), promise.first) for load, promise in loads if one]
+        self.events.planned(self._number, stored, found)
 
     def _named(self) -> list[list[_native.Namespace]]:
         return [[shard.namespace(self._scope) for shard in of_rank] for of_rank in self._shards]
@@ -298,10 +330,12 @@ class SchedulerSide:
 
     def _worth(self, blocks: int) -> float:
         """Seconds that computing so many blocks takes here; nobody waits longer for them."""
-        rate = self.gains.tokens_per_second
+        rate, tokens = self.gains.tokens_per_second, blocks * self._groups.unit
+        per_token = self._settings.fetch_timeout_per_token
+        longest = tokens * per_token if per_token else self._settings.fetch_timeout
         if not rate or self._settings.fetch_if_slower:
-            return self._settings.fetch_timeout
-        return blocks * self._groups.unit / rate
+            return longest
+        return min(longest, tokens / rate)
 
     def _advance(self, output: Any, *, save: bool) -> list[Save]:
         try:

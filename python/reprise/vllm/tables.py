@@ -43,7 +43,7 @@ class BlockTables:
                  decode: bool) -> None:
         """`hash_tokens`: tokens of one of vLLM's block hashes; each group's `block_tokens` is a multiple."""
         self._groups = groups
-        self._hash_tokens = hash_tokens
+        self.hash_tokens = self._hash_tokens = hash_tokens
         self._algorithm = algorithm
         self._trust = trust
         self._decode = decode
@@ -72,6 +72,11 @@ class BlockTables:
         self._looked_up = None
         if anew:
             self._entries[request.request_id].stale = False
+
+    def request(self, request_id: str) -> Any:
+        """vLLM's Request of one that has blocks; None for others."""
+        entry = self._entries.get(request_id)
+        return entry.request if entry else None
 
     def forget(self, request_id: str) -> None:
         """The request is over."""

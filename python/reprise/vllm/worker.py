@@ -44,6 +44,7 @@ class WorkerSide:
         self._opening = threading.Lock()  # The loader's thread may be the first.
         self._loader = Loader(lambda load, home: self._load(load, self._open(home)), settings.fetch_timeout)
         self._failed: set[int] = set()
+        self._unsaved: set[int] = set()
         self._step_is_bad = False
         self.tally = Tally()
 
@@ -103,16 +104,24 @@ class WorkerSide:
 
     def save(self, plan: Plan) -> None:
         """Stores what the step completed, unless something it was computed from failed to load."""
+        self._unsaved = set(range(len(plan.saves)))
         if self._step_is_bad:
             return
-        for save in plan.saves:
+        for at, save in enumerate(plan.saves):
             began = time.monotonic()
             try:
-                stored = self._save(save, self._open(plan.home), plan.scope)
+                stored, present = self._save(save, self._open(plan.home), plan.scope)
                 size = stored * self._shards[save.group].block_bytes
                 self.tally.saved(stored, size, time.monotonic() - began)
+                if present == len(save.block_ids):
+                    self._unsaved.discard(at)
             except Exception as error:
                 self.tally.problem(logger, "save", error)
+
+    def take_unsaved(self) -> frozenset[int]:
+        """Indices of the last plan's saves of which not every block is in the cache."""
+        unsaved, self._unsaved = frozenset(self._unsaved), set()
+        return unsaved
 
     def take_failed(self) -> set[int]:
         """Ids of blocks that were not loaded since the last call."""
@@ -141,15 +150,15 @@ class WorkerSide:
             return all(self._layouts[piece.group].pieces.scatter_from(lease, share + piece.first, piece.block_ids)
                        for piece in load.pieces)
 
-    def _save(self, save: Save, cache: _native.Cache, scope: str) -> int:
+    def _save(self, save: Save, cache: _native.Cache, scope: str) -> tuple[int, int]:
+        """Blocks that were copied, and those that the cache has now."""
         # Blocks before a window may be gone: what is stored then need not begin at the front.
         rule = _native.MatchRule.last(1) if self._groups[save.group].window else None
         chain = _native.Chain(self._namespace(scope)[save.group], save.keys, rule=rule)
         timeout = self._settings.store_timeout / len(self._groups)
         with cache.reserve(chain, start=save.first, timeout=timeout) as room:
             filled = self._layouts[save.group].pieces.gather_into(room, 0, save.block_ids)
-            room.commit()
-        return filled
+            return filled, room.commit()
 
     def _open(self, home: Home | None) -> _native.Cache:
         # Not earlier: the scheduler side, which starts the server, comes after the workers.
