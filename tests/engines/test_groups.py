@@ -21,7 +21,8 @@ SMALLER = Group(("1",), "SlidingWindowSpec", 16, 70)
 LARGER = Group(("0",), "FullAttentionSpec", 64)
 
 MODELS = {
-    "full": [FULL], "window": [WINDOW], "both": [FULL, WINDOW], "two windows": [WINDOW, Group(("2",), "", 32, 33), FULL],
+    "full": [FULL], "window": [WINDOW], "both": [FULL, WINDOW],
+    "two windows": [WINDOW, Group(("2",), "SlidingWindowSpec", 32, 33), FULL],
     "smaller blocks in the window": [LARGER, SMALLER], "larger blocks in the window": [
         Group(("0",), "", 16), Group(("1",), "SlidingWindowSpec", 64, 100)],
     "a window within a block": [LARGER, Group(("1",), "SlidingWindowSpec", 16, 2)],
