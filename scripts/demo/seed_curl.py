@@ -119,7 +119,7 @@ def serve(stage: Stage, name: str, requests: list[Request], model: Path, given: 
     keys = list(dict.fromkeys(request.key for request in requests))
     transfer = {"kv_connector": "AIBrixOffloadingConnectorV1Type3", "kv_role": "kv_both"}
     engine = Engine(
-        stage, f"server of {name}", model, model.parent / f"{name}.log", "--served-model-name", name,
+        stage, f"server of {name}", model, model.parent / f"{name.replace(chr(47), chr(95))}.log", "--served-model-name", name,
         "--api-key", *keys, "--middleware", "bare_key.BareKey", "--max-model-len", str(LONGEST),
         "--override-generation-config", json.dumps({"max_new_tokens": ANSWER}),  # Random weights never come to an end.
         "--kv-transfer-config", json.dumps(transfer), serve="reprise.vllm.serve", port=given.port,

@@ -103,9 +103,9 @@ std::string layers_text(const ModelShape& shape) {
 
 std::string model_text(const Told& told) {
   const ModelShape& shape = told.shape;
-  const std::string heads = shape.latent ? "one latent vector of " + with_commas(shape.head_width) + " elements"
-                                         : with_commas(shape.kv_heads) + " KV heads, " + with_commas(shape.head_width) +
-                                               " elements of key and value each";
+  const std::string heads = shape.latent ? "a latent vector of " + with_commas(shape.head_width) + " elements"
+                                         : with_commas(shape.kv_heads) + " KV heads with " +
+                                               with_commas(shape.head_width) + " elements (key and value)";
   return (shape.type.empty() ? "" : shape.type + ", ") + layers_text(shape) + ", " + heads + ", " + told.size.dtype;
 }
 
