@@ -16,13 +16,10 @@ def read(*parts):
 
 def sources():
     """All shipped source text, with literals that the compiler would join joined."""
-    out = []
-    for top in ("src", "python/reprise"):
-        for folder, _, files in os.walk(os.path.join(ROOT, top)):
-            for name in files:
-                if name.endswith((".cc", ".h", ".py")) and not name.endswith("_test.cc"):
-                    out.append(re.sub(r'"\s*f?"', "", read(folder, name)))
-    return "\n".join(out)
+    paths = [os.path.join(folder, name) for top in ("src", "python/reprise")
+             for folder, _, files in os.walk(os.path.join(ROOT, top)) for name in files]
+    shipped = [path for path in paths if path.endswith((".cc", ".h", ".py")) and not path.endswith("_test.cc")]
+    return "\n".join(re.sub(r'"\s*f?"', "", read(path)) for path in shipped)
 
 
 def rows(text):
