@@ -118,8 +118,9 @@ def serve(stage: Stage, name: str, requests: list[Request], model: Path, given: 
     """The server that these requests are for: their model's name, their keys."""
     keys = list(dict.fromkeys(request.key for request in requests))
     transfer = {"kv_connector": "AIBrixOffloadingConnectorV1Type3", "kv_role": "kv_both"}
+    log = model.parent / f"server-{name.rsplit('/', 1)[-1]}.log"
     engine = Engine(
-        stage, f"server of {name}", model, model.parent / f"{name.replace(chr(47), chr(95))}.log", "--served-model-name", name,
+        stage, f"server of {name}", model, log, "--served-model-name", name,
         "--api-key", *keys, "--middleware", "bare_key.BareKey", "--max-model-len", str(LONGEST),
         "--override-generation-config", json.dumps({"max_new_tokens": ANSWER}),  # Random weights never come to an end.
         "--kv-transfer-config", json.dumps(transfer), serve="reprise.vllm.serve", port=given.port,
