@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from reprise.vllm.groups import Group
 from reprise.vllm.identity import Shard, _fingerprint, host, shard_of
 from reprise.vllm.settings import Settings
 from reprise.vllm.worker import WorkerSide
@@ -54,7 +55,7 @@ def config(folder: Path, load_format: str = "auto", seed: int = 0) -> Any:
 
 def test_weights_that_are_made_up_are_not_those_of_the_files(tmp_path: Path) -> None:
     def identity(told: Any) -> bytes:
-        return shard_of(told, Settings(), layout="l", block_tokens=32, block_bytes=64, layer_names=["a.0.b"],
+        return shard_of(told, Settings(), Group(("a.0.b",), "FullAttentionSpec", 32), layout="l", block_bytes=64,
                         pp_rank=0, tp_rank=0).namespace().id
 
     folder = weights(tmp_path / "a")
@@ -72,5 +73,5 @@ def test_a_layer_that_was_not_registered_is_a_problem(tmp_path: Path) -> None:
                             kv_cache_spec=FullAttentionSpec())
     worker = WorkerSide(told, Settings(), SimpleNamespace(kv_cache_groups=[group], num_blocks=4))
     worker.register({"model.layers.0.attn": torch.zeros(4, 32, 8)}, 0, 0)
-    assert "model.layers.1.attn" in worker.handshake().shard.problem
+    assert "model.layers.1.attn" in worker.handshake().shards[0].problem
     assert Shard(host=host()).problem == ""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole
+from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole, SupportsHMA
 
 from .. import _native
 from . import memory
+from .events import events_for
 from .flush import Flusher
+from .groups import Group, Groups, groups_of
 from .home import PrivateServer, home_of, open_cache, reachable
 from .lookup import Lookup
 from .plan import Done, Handshake, Plan
@@ -24,7 +27,7 @@ from .worker import WorkerSide
 logger = logging.getLogger("vllm.reprise")
 
 
-class RepriseConnector(KVConnectorBase_V1):
+class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
     """Keeps the KV of prompts in Reprise and gives it back; docs/vllm.md has its settings."""
 
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any = None) -> None:
@@ -36,6 +39,7 @@ class RepriseConnector(KVConnectorBase_V1):
         self._server: PrivateServer | None = None
         self._scheduler: SchedulerSide | None = None
         self._worker: WorkerSide | None = None
+        self._failed_parked: set[str] = set()  # Of this step.
         self._flusher: Flusher | None = None
         if role == KVConnectorRole.WORKER:
             self._worker = WorkerSide(vllm_config, self._settings, kv_cache_config)
@@ -49,10 +53,15 @@ class RepriseConnector(KVConnectorBase_V1):
         saves = transfer.kv_role != "kv_consumer"
         self._flusher = Flusher(cache, settings.flush_timeout) if cache and saves else None
         lookup = Lookup(cache, settings.lookup_timeout, settings.fetch_timeout, Tally()) if cache else None
+        groups = _groups(vllm_config, kv_cache_config)
+        tables = _tables(vllm_config, kv_cache_config, groups, settings)
         self._scheduler = SchedulerSide(
-            settings, lookup, home_of(settings, self._engine_id),
-            _tables(vllm_config, kv_cache_config, settings), scope=scope,
-            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=saves)
+            settings, lookup, home_of(settings, self._engine_id), Groups(groups), tables, scope=scope,
+            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=saves,
+            park_above=_park_above(vllm_config, settings))
+        if lookup:
+            self._scheduler.events = events_for(vllm_config, kv_cache_config, tables.hash_tokens, settings.event_checks,
+                                                self._scheduler.there)
 
     @property
     def requires_kv_delivery(self) -> bool:
@@ -123,6 +132,20 @@ class RepriseConnector(KVConnectorBase_V1):
         if self._worker and plan:
             self._worker.save(plan)
 
+    def get_finished(self, finished_req_ids: set[str]) -> tuple[set[str] | None, set[str] | None]:
+        """Parked requests of which this rank has ended the load, one way or the other."""
+        if self._worker is None:
+            return None, None
+        finished, failed = self._worker.take_finished()
+        self._failed_parked |= failed
+        return None, finished or None
+
+    def get_transfer_results(self, finished_req_ids: set[str]) -> Any:
+        """The same, and which of them failed."""
+        results = super().get_transfer_results(finished_req_ids)
+        results.failed_recving = set(self._failed_parked)
+        return results
+
     def get_block_ids_with_load_errors(self) -> set[int]:
         """Blocks that vLLM has to compute after all."""
         return self._worker.take_failed() if self._worker else set()
@@ -154,7 +177,8 @@ class RepriseConnector(KVConnectorBase_V1):
     def build_connector_worker_meta(self) -> Done | None:
         """Which step this worker has finished."""
         plan = self._plan()
-        return Done(plan.number) if self._worker and plan else None
+        failed, self._failed_parked = frozenset(self._failed_parked), set()
+        return Done(plan.number, failed, self._worker.take_unsaved()) if self._worker and plan else None
 
     def shutdown(self) -> None:
         """Leaves the cache, and ends the private server."""
@@ -186,8 +210,11 @@ class RepriseConnector(KVConnectorBase_V1):
         self.set_xfer_handshake_metadata_pp_aware({(0, rank): told for rank, told in metadata.items()})
 
     def get_num_new_matched_tokens(self, request: Any, num_computed_tokens: int) -> tuple[int | None, bool]:
-        """Tokens that come from the cache, to be read within the step."""
-        return (self._scheduler.promise(request, num_computed_tokens) if self._scheduler else 0), False
+        """Tokens that come from the cache, and whether the request is to be parked while they are read."""
+        if self._scheduler is None:
+            return 0, False
+        tokens = self._scheduler.promise(request, num_computed_tokens)
+        return tokens, bool(tokens) and self._scheduler.parks(request.request_id)
 
     def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:
         """The request has its blocks."""
@@ -201,8 +228,16 @@ class RepriseConnector(KVConnectorBase_V1):
     def update_connector_output(self, connector_output: Any) -> None:
         """What became of a step."""
         done = connector_output.kv_connector_worker_meta
-        if self._scheduler and isinstance(done, Done):
-            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or ())
+        if self._scheduler is None:
+            return
+        failed = done.failed if isinstance(done, Done) else frozenset()
+        self._scheduler.arrived(connector_output.finished_recving or (), failed)
+        if isinstance(done, Done):
+            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or (), done.unsaved)
+
+    def take_events(self) -> Iterable[Any]:
+        """What routers are to know of the blocks in the cache."""
+        return self._scheduler.events.take() if self._scheduler and self._scheduler.events else ()
 
     def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
         """The request is over; its blocks may go at once."""
@@ -211,6 +246,11 @@ class RepriseConnector(KVConnectorBase_V1):
         if self._flusher and self._must_flush(request):
             self._flusher.flush()
         return False, None
+
+    def request_finished_all_groups(self, request: Any, block_ids: tuple[list[int], ...]
+                                    ) -> tuple[bool, dict[str, Any] | None]:
+        """The same, where there may be several KV groups."""
+        return self.request_finished(request, list(block_ids[0]) if block_ids else [])
 
     def _must_flush(self, request: Any) -> bool:
         """Whether somebody relies on what it stored as soon as it is over."""
@@ -221,11 +261,35 @@ class RepriseConnector(KVConnectorBase_V1):
         return self._scheduler.reset() if self._scheduler else True
 
 
-def _tables(config: Any, kv_cache_config: Any, settings: Settings) -> BlockTables:
+def _park_above(config: Any, settings: Settings) -> int | None:
+    """Always, where vLLM cuts prompts although there is room for more.
+
+    There, after a load that failed within a step, requests with the same prefix go on before it is computed again.
+    Blocks that come beside the steps are shared only once they are there.
+    """
+    above = settings.async_bytes()
+    if not getattr(config.scheduler_config, "long_prefill_token_threshold", 0):
+        return above
+    if above is None:
+        logger.warning("Reprise: async_load_above is 'never', but with long_prefill_token_threshold a load that fails "
+                       "would be seen by requests that share its blocks: all loads are asynchronous")
+    return 0
+
+
+def _groups(config: Any, kv_cache_config: Any) -> list[Group]:
+    """The KV groups; where they cannot be cached, which the workers tell, one that stands for them."""
+    block = int(config.cache_config.block_size)
+    try:
+        groups = groups_of(kv_cache_config)
+    except Exception as error:
+        logger.debug("Reprise: %s", error)
+        groups = []
+    return groups or [Group((), "FullAttentionSpec", block)]
+
+
+def _tables(config: Any, kv_cache_config: Any, groups: list[Group], settings: Settings) -> BlockTables:
     cache = config.cache_config
-    block = int(cache.block_size)
-    if kv_cache_config is not None and kv_cache_config.kv_cache_groups:
-        block = int(kv_cache_config.kv_cache_groups[0].kv_cache_spec.block_size)
-    unit = int(getattr(kv_cache_config, "hash_block_size", None) or getattr(cache, "hash_block_size", None) or block)
-    return BlockTables(block, unit, str(cache.prefix_caching_hash_algo), trust=settings.trust_hashes,
+    told = getattr(kv_cache_config, "hash_block_size", None) or getattr(cache, "hash_block_size", None)
+    unit = int(told or math.gcd(*(group.block_tokens for group in groups)))
+    return BlockTables(groups, unit, str(cache.prefix_caching_hash_algo), trust=settings.trust_hashes,
                        decode=settings.store_decode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -27,6 +28,8 @@ class Settings:
     """Longest time a request is put off while its blocks come from L2; not longer than computing them takes."""
     fetch_if_slower: bool = False
     """Wait for them up to `fetch_timeout` even where computing would take less: to save the processor, or to test."""
+    async_load_above: str = "64MiB"
+    """Bytes of a rank above which a request is parked while its blocks are read: a size, 0 for all, or `never`."""
     fetch_timeout_per_token: float = 0.0
     """The same for each token that is fetched; 0: no limit of its own."""
     load_timeout: float = 2.0
@@ -43,6 +46,8 @@ class Settings:
     """Take block hashes that are not cryptographic."""
     store_decode: bool = False
     """Store blocks of generated tokens, too, not only those of prompts."""
+    event_checks: int = 500
+    """Announced blocks a second that are looked for again, where vLLM publishes KV events; 0: never."""
     model: str = ""
     """Name of the model in the namespace; empty for vLLM's."""
     salt: str = ""
@@ -79,11 +84,24 @@ class Settings:
                      "start_timeout", "flush_timeout"):
             if not 0 <= getattr(self, name) <= 3600:
                 raise ConfigError(f"'{name}' is {getattr(self, name)}; it must be between 0 and 3600 seconds")
+        if not 0 <= self.event_checks <= 1_000_000:
+            raise ConfigError(f"'event_checks' is {self.event_checks}; it must be between 0 and 1000000 a second")
+        self.async_bytes()
         if self.cache_url and not self.cache_url.startswith("unix:"):
             raise ConfigError(f"cache_url is '{self.cache_url}'; workers attach through shared memory: unix:///path")
         ours = sorted(k for k in given if "." in k and not k.startswith("attach."))
         if self.cache_url and ours:
             raise ConfigError(f"'{ours[0]}' is the daemon's affair: set it there, or leave out cache_url")
+
+    def async_bytes(self) -> int | None:
+        """What `async_load_above` says; None: never."""
+        text = self.async_load_above.strip()
+        if text == "never":
+            return None
+        found = re.fullmatch(r"(\d+)\s*(KiB|MiB|GiB|)", text)
+        if not found:
+            raise ConfigError(f"'async_load_above' is '{text}'; it must be a size such as 64MiB, 0, or never")
+        return int(found[1]) << {"": 0, "KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
 
     def server_flags(self) -> list[str]:
         """Flags of `reprise serve` for the private server."""

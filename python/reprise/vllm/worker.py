@@ -7,14 +7,19 @@ cannot be saved is not.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
+
 from .. import _native
+from .groups import Group, Groups, groups_of
 from .home import Home, open_cache
 from .identity import Shard, shard_of
 from .layouts import KvLayout, layout_of
+from .loading import Loader
 from .plan import Handshake, Load, Plan, Save
 from .settings import Settings
 from .tally import Tally
@@ -29,13 +34,17 @@ class WorkerSide:
         self._config = config
         self._settings = settings
         self._kv_cache_config = kv_cache_config
-        self._shard = Shard(problem="no KV tensors were registered")
+        self._shards: tuple[Shard, ...] = (Shard(problem="no KV tensors were registered"),)
         self._rank = 0
-        self._layout: KvLayout | None = None
+        self._groups: list[Group] = []
+        self._layouts: list[KvLayout] = []
         self._cache: _native.Cache | None = None
         self._home: Home | None = None
-        self._namespaces: dict[str, _native.Namespace] = {}
+        self._namespaces: dict[str, list[_native.Namespace]] = {}
+        self._opening = threading.Lock()  # The loader's thread may be the first.
+        self._loader = Loader(lambda load, home: self._load(load, self._open(home)), settings.fetch_timeout)
         self._failed: set[int] = set()
+        self._unsaved: set[int] = set()
         self._step_is_bad = False
         self.tally = Tally()
 
@@ -43,52 +52,76 @@ class WorkerSide:
         """Learns where the KV tensors are. What is wrong with them is told to the scheduler side."""
         self._rank = pp_rank * int(self._config.parallel_config.tensor_parallel_size) + tp_rank
         try:
-            groups = self._kv_cache_config.kv_cache_groups
-            _check_supported(self._config, groups)
-            names = list(groups[0].layer_names)
-            layout = layout_of(kv_caches, names, self._kv_cache_config.num_blocks)
-            self._layout = layout
-            self._shard = shard_of(
-                self._config, self._settings, layout=layout.name, block_bytes=layout.pieces.block_bytes,
-                layer_names=names, block_tokens=groups[0].kv_cache_spec.block_size, pp_rank=pp_rank, tp_rank=tp_rank)
-            self._shard.namespace()
+            self._groups = groups_of(self._kv_cache_config)
+            _check_supported(self._config, self._groups)
+            self._layouts = [layout_of(kv_caches, group.layers, self._kv_cache_config.num_blocks)
+                             for group in self._groups]
+            self._shards = tuple(
+                shard_of(self._config, self._settings, group, layout=layout.name,
+                         block_bytes=layout.pieces.block_bytes, pp_rank=pp_rank, tp_rank=tp_rank)
+                for group, layout in zip(self._groups, self._layouts, strict=True))
+            self._namespace("")
         except Exception as error:  # Of whatever kind: the engine runs without the cache.
-            self._shard = self._shard.broken(f"rank {self._rank}: {error}")
+            self._shards = (self._shards[0].broken(f"rank {self._rank}: {error}"),)
             if self._settings.strict:
                 raise
 
     def handshake(self) -> Handshake:
         """What the scheduler side must know of this rank."""
-        return Handshake(self._shard)
+        return Handshake(self._shards)
 
     def load(self, plan: Plan) -> None:
-        """Reads what the step needs. Blocks that failed are in `take_failed`, and the step saves nothing."""
+        """Reads what the step needs. Blocks that failed are in `take_failed`, and the step saves nothing.
+
+        What is parked is begun: `take_finished` tells when it has ended.
+        """
         self._step_is_bad = False
         for load in plan.loads:
+            if load.parked:
+                self._loader.submit(load, plan.home)
+                continue
             began = time.monotonic()
             try:
                 good = self._load(load, self._open(plan.home))
             except Exception as error:
                 good = False
                 self.tally.problem(logger, "load", error)
-            if good:
-                self.tally.loaded(len(load.block_ids), self._shard, time.monotonic() - began)
-            else:
-                self._failed.update(load.block_ids)
-                self._step_is_bad = True
-                self.tally.failed(len(load.block_ids))
+            self._count(load, good, time.monotonic() - began)
+            self._step_is_bad = self._step_is_bad or not good
+
+    def take_finished(self) -> tuple[set[str], set[str]]:
+        """Parked requests whose loads ended since the last call, and those of them that did not get their blocks."""
+        finished: set[str] = set()
+        failed: set[str] = set()
+        for read in self._loader.take():
+            finished.add(read.load.request_id)
+            if not read.good:
+                failed.add(read.load.request_id)
+            if read.error:
+                self.tally.problem(logger, "load", read.error)
+            self._count(read.load, read.good, read.seconds)
+        return finished, failed
 
     def save(self, plan: Plan) -> None:
         """Stores what the step completed, unless something it was computed from failed to load."""
+        self._unsaved = set(range(len(plan.saves)))
         if self._step_is_bad:
             return
-        for save in plan.saves:
+        for at, save in enumerate(plan.saves):
             began = time.monotonic()
             try:
-                stored = self._save(save, self._open(plan.home), plan.scope)
-                self.tally.saved(stored, self._shard, time.monotonic() - began)
+                stored, present = self._save(save, self._open(plan.home), plan.scope)
+                size = stored * self._shards[save.group].block_bytes
+                self.tally.saved(stored, size, time.monotonic() - began)
+                if present == len(save.block_ids):
+                    self._unsaved.discard(at)
             except Exception as error:
                 self.tally.problem(logger, "save", error)
+
+    def take_unsaved(self) -> frozenset[int]:
+        """Indices of the last plan's saves of which not every block is in the cache."""
+        unsaved, self._unsaved = frozenset(self._unsaved), set()
+        return unsaved
 
     def take_failed(self) -> set[int]:
         """Ids of blocks that were not loaded since the last call."""
@@ -97,51 +130,63 @@ class WorkerSide:
 
     def close(self) -> None:
         """Leaves the cache."""
+        self._loader.close(self._settings.load_timeout + 5.0)
+        self._leave()
+
+    def _count(self, load: Load, good: bool, seconds: float) -> None:
+        if good:
+            size = sum(len(piece.block_ids) * self._shards[piece.group].block_bytes for piece in load.pieces)
+            self.tally.loaded(load.blocks, size, seconds)
+            return
+        self.tally.failed(load.blocks)
+        if Groups(self._groups).partial:  # Otherwise vLLM is told of the request alone, and begins it anew.
+            self._failed.update(*(piece.block_ids for piece in load.pieces))
+
+    def _load(self, load: Load, cache: _native.Cache) -> bool:
+        if not load.token:
+            return False
+        with cache.attach(load.token) as lease:
+            share = self._rank * load.leased
+            return all(self._layouts[piece.group].pieces.scatter_from(lease, share + piece.first, piece.block_ids)
+                       for piece in load.pieces)
+
+    def _save(self, save: Save, cache: _native.Cache, scope: str) -> tuple[int, int]:
+        """Blocks that were copied, and those that the cache has now."""
+        # Blocks before a window may be gone: what is stored then need not begin at the front.
+        rule = _native.MatchRule.last(1) if self._groups[save.group].window else None
+        chain = _native.Chain(self._namespace(scope)[save.group], save.keys, rule=rule)
+        timeout = self._settings.store_timeout / len(self._groups)
+        with cache.reserve(chain, start=save.first, timeout=timeout) as room:
+            filled = self._layouts[save.group].pieces.gather_into(room, 0, save.block_ids)
+            return filled, room.commit()
+
+    def _open(self, home: Home | None) -> _native.Cache:
+        # Not earlier: the scheduler side, which starts the server, comes after the workers.
+        with self._opening:
+            if self._cache is None or home != self._home:
+                if home is None:
+                    raise ValueError("the scheduler side has no cache")
+                self._leave()
+                self._cache, self._home = open_cache(home, self._settings.load_timeout), home
+                logger.info("Reprise: rank %d attached to %s", self._rank, home.url)
+            return self._cache
+
+    def _leave(self) -> None:
         if self._cache:
             self._cache.close()
             self._cache = None
 
-    def _load(self, load: Load, cache: _native.Cache) -> bool:
-        if self._layout is None:
-            return False
-        with cache.attach(load.token) as lease:
-            return self._layout.pieces.scatter_from(lease, self._rank * load.leased, load.block_ids)
-
-    def _save(self, save: Save, cache: _native.Cache, scope: str) -> int:
-        if self._layout is None:
-            return 0
-        chain = _native.Chain(self._namespace(scope), save.keys)
-        with cache.reserve(chain, start=save.first, timeout=self._settings.store_timeout) as room:
-            filled = self._layout.pieces.gather_into(room, 0, save.block_ids)
-            room.commit()
-        return filled
-
-    def _open(self, home: Home | None) -> _native.Cache:
-        # Not earlier: the scheduler side, which starts the server, comes after the workers.
-        if self._cache is None or home != self._home:
-            if home is None:
-                raise ValueError("the scheduler side has no cache")
-            self.close()
-            self._cache, self._home = open_cache(home, self._settings.load_timeout), home
-            logger.info("Reprise: rank %d attached to %s", self._rank, home.url)
-        return self._cache
-
-    def _namespace(self, scope: str) -> _native.Namespace:
+    def _namespace(self, scope: str) -> list[_native.Namespace]:
         if scope not in self._namespaces:
-            self._namespaces = {scope: self._shard.namespace(scope)}
+            self._namespaces = {scope: [shard.namespace(scope) for shard in self._shards]}
         return self._namespaces[scope]
 
 
-def _check_supported(config: Any, groups: Any) -> None:
-    """ValueError for what would store KV that its hashes do not determine, or that is not understood."""
-    if len(groups) != 1:
-        raise ValueError(f"{len(groups)} KV groups: only models of one can be cached in this version")
-    spec = groups[0].kv_cache_spec
-    for one in getattr(spec, "kv_cache_specs", {"": spec}).values():
-        if type(one).__name__ not in ("FullAttentionSpec", "MLAAttentionSpec"):
-            raise ValueError(f"{type(one).__name__}: only KV of full attention can be cached in this version")
-    if getattr(groups[0], "is_eagle_group", False):
-        raise ValueError("KV of a draft model depends on the token behind a block: it cannot be cached")
+def _check_supported(config: Any, groups: list[Group]) -> None:
+    """ValueError for what would store KV that its hashes do not determine, or whose failures cannot be told."""
+    if not Groups(groups).partial and not hasattr(KVConnectorBase_V1, "get_transfer_results"):
+        raise ValueError("this vLLM cannot be told that a load of several KV groups or of a window failed"
+                         "; --disable-hybrid-kv-cache-manager makes it one group of full attention")
     if getattr(config.cache_config, "calculate_kv_scales", False):
         raise ValueError("calculate_kv_scales: the scales of the KV depend on what this engine saw first")
     parallel = config.parallel_config
