@@ -150,7 +150,8 @@ def test_a_cache_that_hangs_is_asked_less_and_less(monkeypatch: pytest.MonkeyPat
 
     def acquire(chains: Any, *, timeout: float) -> Any:
         asked[0] += 1
-        return SimpleNamespace(match=SimpleNamespace(blocks=0, from_l1=0, from_l2=0, reason=reason[0]), release=lambda: None)
+        match = SimpleNamespace(blocks=0, from_l1=0, from_l2=0, reason=reason[0])
+        return SimpleNamespace(match=match, release=lambda: None)
 
     monkeypatch.setattr(cache, "acquire", acquire)
     lookup = Lookup(cache, 0.5, 1.0, Tally())  # type: ignore[arg-type]
