@@ -13,7 +13,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +90,33 @@ class Engine:
             answers += self._generate([prompt], tokens)
         return answers
 
+    def begin(self, prompts: list[list[int]], tokens: int = 12) -> list[str]:
+        """Gives all to the engine, which has made no step yet; their names."""
+        self.forget()
+        names = [str(i) for i in range(len(prompts))]
+        for name, prompt in zip(names, prompts, strict=True):
+            self.llm.llm_engine.add_request(name, {"prompt_token_ids": prompt}, sampling(tokens))
+        return names
+
+    def abort(self, names: list[str]) -> None:
+        """Those are not wanted any more."""
+        self.llm.llm_engine.abort_request(names)
+
+    def step(self) -> dict[str, Answer]:
+        """What one step brought to its end."""
+        return {o.request_id.split("-")[0]: answer_of(o) for o in self.llm.llm_engine.step() if o.finished}
+
+    def finish(self) -> list[Answer]:
+        """Steps until nothing is left to do; in the order of the names."""
+        answers: dict[str, Answer] = {}
+        eventually(lambda: answers.update(self.step()) or not self.llm.llm_engine.has_unfinished_requests(),
+                   "all are answered", pause=0)
+        return [answers[name] for name in sorted(answers, key=int)]
+
+    def park(self, above: int | None) -> None:
+        """From now on, requests that get more bytes wait for them beside the steps; None: none does."""
+        self.connector._scheduler._park_above = above
+
     def forget(self, connector: bool = False) -> None:
         """Empties the engine's own prefix cache."""
         assert self.llm.reset_prefix_cache(reset_connector=connector)
@@ -98,6 +128,46 @@ class Engine:
     def _generate(self, prompts: list[list[int]], tokens: int) -> list[Answer]:
         outputs = self.llm.generate([{"prompt_token_ids": p} for p in prompts], sampling(tokens), use_tqdm=False)
         return [answer_of(output) for output in outputs]
+
+
+def worker() -> Any:
+    """The worker's half of the connector, where the engine is in this process."""
+    from vllm.distributed.kv_transfer import get_kv_transfer_group
+
+    connector: Any = get_kv_transfer_group()
+    return connector._worker
+
+
+@contextmanager
+def hold_loads() -> Iterator[threading.Event]:
+    """Loads wait for the event before they are made: those beside the steps, which go on."""
+    gate, side = threading.Event(), worker()
+    load = side._load
+    side._load = lambda *what: gate.wait(PATIENCE) and load(*what)
+    try:
+        yield gate
+    finally:
+        gate.set()
+        side._load = load
+
+
+@contextmanager
+def fail_loads() -> Iterator[list[Any]]:
+    """Loads that leave wrong bytes and say that they failed; those that were asked for."""
+    side, calls = worker(), []
+    load = side._load
+
+    def fails(asked: Any, cache: Any) -> bool:
+        calls.append(asked)
+        pieces = side._layout.pieces
+        pieces.scatter(asked.block_ids, b"\x3f" * (pieces.block_bytes * len(asked.block_ids)))
+        return False
+
+    side._load = fails
+    try:
+        yield calls
+    finally:
+        side._load = load
 
 
 def clean_up() -> None:
@@ -160,12 +230,12 @@ class Daemon:
             self.child.wait(PATIENCE)
 
 
-def eventually(condition: Any, what: str, patience: float = PATIENCE) -> None:
+def eventually(condition: Any, what: str, patience: float = PATIENCE, pause: float = 0.02) -> None:
     """Waits for it."""
     end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, f"waited in vain: {what}"
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def elsewhere(model: Path, url: str, *lengths: int) -> list[Answer]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import harness
-from harness import BLOCK, PATIENT, Answer, Engine, prompts_of
+from harness import BLOCK, PATIENT, Answer, Engine, fail_loads, hold_loads, prompts_of, worker
 
 Baseline = Callable[..., list[Answer]]
 ALWAYS = {"l1_capacity": "256MiB", "strict": True, "async_load_above": "0", **PATIENT}
@@ -54,3 +55,79 @@ def test_everything_comes_beside_the_steps(engine: Engine, baseline: Baseline) -
     check(engine.ask(ALL), expected, ALL)
     check(engine.ask(ALL, at_once=True), expected, ALL)
     assert engine.metric("reprise_failed_blocks") == 0
+
+
+def test_shared_prefixes(engine: Engine, baseline: Baseline) -> None:
+    expected = baseline(SHARED)
+    assert engine.ask(SHARED) == expected
+    check(engine.ask(SHARED), expected, SHARED)
+    assert engine.ask(SHARED, at_once=True) == expected
+
+
+def test_a_load_that_fails_is_computed(engine: Engine, baseline: Baseline) -> None:
+    expected = baseline(ALL)
+    engine.ask(ALL)
+    with fail_loads() as calls:
+        engine.begin(ALL)
+        assert engine.finish() == expected
+        assert 0 < len(calls) <= len(ALL)  # Not again and again.
+        count = len(calls)
+        assert engine.ask(ALL, at_once=True) == expected
+        assert len(calls) <= 2 * count
+    assert engine.ask(ALL) == expected
+    check(engine.ask(ALL, at_once=True), expected, ALL)
+
+
+def test_whoever_is_aborted_keeps_its_blocks_until_they_are_read(engine: Engine, baseline: Baseline) -> None:
+    expected = baseline(ALL)
+    engine.ask(ALL)
+    engine.forget()
+    free = free_blocks(engine)
+    with hold_loads() as gate:
+        names = engine.begin(ALL)
+        parked = engine.connector._scheduler._parked._loading
+        harness.eventually(lambda: engine.step() or len(parked) == len(ALL), "all are parked")
+        held = free - free_blocks(engine)
+        assert held >= whole(ALL) // BLOCK
+        engine.abort(names[1:])
+        for _ in range(5):
+            engine.step()
+        assert free - free_blocks(engine) == held  # The worker may write to them.
+        assert not engine.llm.reset_prefix_cache()
+        gate.set()
+        (answer,) = engine.finish()
+    assert answer == expected[0]
+    harness.eventually(lambda: engine.step() or free_blocks(engine) == free, "the blocks are free")
+    check(engine.ask(ALL), expected, ALL)
+
+
+def test_a_reset_while_requests_are_parked(engine: Engine, baseline: Baseline) -> None:
+    expected = baseline(ALL)
+    engine.ask(ALL)
+    with hold_loads() as gate:
+        engine.begin(ALL)
+        for _ in range(3):
+            engine.step()
+        assert not engine.llm.reset_prefix_cache(reset_connector=True)  # vLLM's own: blocks are in use.
+        gate.set()
+        assert engine.finish() == expected
+    engine.forget()
+    again = engine.ask(ALL)
+    assert again == expected
+    assert sum(a.cached for a in again) == 0  # Nothing of before was found or stored anew.
+
+
+def test_loads_that_are_not_made_in_time(engine: Engine, baseline: Baseline, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = baseline(ALL)
+    engine.ask(ALL)
+    with monkeypatch.context() as slow:
+        slow.setattr(worker()._loader, "_patience", -1.0)
+        assert engine.ask(ALL, at_once=True) == expected
+    assert engine.ask(ALL) == expected
+    check(engine.ask(ALL), expected, ALL)
+
+
+def free_blocks(engine: Engine) -> int:
+    manager: Any = engine.llm.llm_engine.engine_core.engine_core.scheduler.kv_cache_manager
+    count: int = manager.block_pool.get_num_free_blocks()
+    return count

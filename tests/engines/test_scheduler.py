@@ -74,14 +74,14 @@ def request(name: str, tokens: int, seed: str = "") -> Any:
 
 class Rig:
     def __init__(self, ranks: int = 1, overlapping: bool = False, algorithm: str = "sha256",
-                 saves: bool = True) -> None:
+                 saves: bool = True, park_above: int | None = None) -> None:
         self.lookup = FakeLookup(ranks)
         self._running: list[int] = []
         groups = [Group(("0",), "FullAttentionSpec", BLOCK)]
         tables = BlockTables(groups, BLOCK, algorithm, trust=False, decode=False)
         lookup: Any = self.lookup
         self.side = SchedulerSide(Settings(), lookup, Home("unix:///x"), Groups(groups), tables, scope="",
-                                  overlapping=overlapping, saves=saves)
+                                  overlapping=overlapping, saves=saves, park_above=park_above)
         shards = [[Shard(model="m", revision="r", dtype="d", layout="l", block_tokens=BLOCK, block_bytes=64,
                          layers=(0, 1), heads=(i, i + 1), host=host())] for i in range(ranks)]
         self.told = self.side.set_shards(shards, ranks)

@@ -291,6 +291,9 @@ class SchedulerSide:
                 release(lease)
         self._steps.clear()
         self._parked.close()
+        for _, promise in self._loads:
+            release(promise.lease)
+        self._loads = []
         if self._lookup:
             self._lookup.close()
             self._lookup = None

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kDirect{"auto", "on", "off"};
 constexpr std::array<std::string_view, 3> kIo{"auto", "uring", "plain"};
+constexpr std::array<std::string_view, 2> kUnverified{"no", "for-tests"};
 constexpr std::uint64_t kMinSegment = 64 << 10;
 constexpr std::uint64_t kMaxCapacity = 1ULL << 44;
 constexpr std::uint64_t kOtherFiles = 64;  // what the rest of the process is left
@@ -34,11 +35,14 @@ Result<DiskOptions> DiskOptions::parse(std::string_view text) {
   if (!direct) return std::unexpected(direct.error());
   const auto io = url->take_choice("io", kIo, 0);
   if (!io) return std::unexpected(io.error());
+  const auto unverified = url->take_choice("unverified", kUnverified, 0);
+  if (!unverified) return std::unexpected(unverified.error());
   if (const auto done = url->finish(); !done) return std::unexpected(done.error());
   options.capacity = *capacity;
   options.segment = *segment;
   options.direct = static_cast<Direct>(*direct);
   options.io = static_cast<IoForm>(*io);
+  options.unverified = *unverified == 1;
   while (options.path.size() > 1 && options.path.ends_with('/')) options.path.pop_back();
   return options;
 }

@@ -16,6 +16,9 @@ struct DiskOptions {
   std::uint64_t segment = 64ULL << 20;
   Direct direct = Direct::kAuto;
   IoForm io = IoForm::kAuto;
+  /// `unverified=for-tests`: bytes that do not match their checksum are given out, so that a test of what is above can
+  /// show that it would notice. The store says so loudly when it opens.
+  bool unverified = false;
 
   /// Fails with kConfig, naming the option and the limit.
   [[nodiscard]] static Result<DiskOptions> parse(std::string_view url);

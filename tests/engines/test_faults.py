@@ -1,0 +1,123 @@
+"""One engine through everything that may happen to the cache behind it: each request is answered, and rightly.
+
+It is attached to a socket at which each test starts a daemon of its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reprise
+from reprise.vllm.home import reachable
+
+import harness
+from harness import BLOCK, PATIENT, Answer, Daemon, Engine, ideal, prompts_of, worker
+
+Baseline = Callable[..., list[Answer]]
+PROMPTS = prompts_of(300, 320, 500)
+WAYS = (None, 0)  # Within the steps, and beside them.
+
+
+class Bench:
+    """The engine, and the folder of its socket."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.engine = engine
+        self.folder = folder
+
+    @property
+    def cache(self) -> reprise.Cache:
+        """The scheduler's way to it."""
+        cache: reprise.Cache = self.engine.connector._scheduler._lookup._cache
+        return cache
+
+    def daemon(self, *flags: str) -> Daemon:
+        """Starts one, and waits until both halves of the connector have found it."""
+        daemon = Daemon(self.folder, "--l1-capacity", "256MiB", *flags)
+        for cache in (self.cache, worker()._open(self.engine.connector._scheduler._home)):
+            harness.eventually(lambda cache=cache: reachable(cache), "the daemon is found")
+        return daemon
+
+
+@pytest.fixture(scope="module")
+def bench(model: Path, baseline: Baseline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    baseline(PROMPTS)  # There is one engine at a time in a process.
+    folder = tmp_path_factory.mktemp("home")
+    with Engine(model, {"cache_url": f"unix://{folder}/reprise.sock", **PATIENT}) as engine:
+        yield Bench(engine, folder)
+
+
+@pytest.mark.parametrize("park_above", WAYS)
+def test_damage_would_be_seen_and_is_not_given_out(bench: Bench, baseline: Baseline, tmp_path: Path,
+                                                   park_above: int | None) -> None:
+    """The disk tier verifies what it reads. Where it is told not to, one byte changes what comes out."""
+    engine, expected = bench.engine, baseline(PROMPTS)
+    engine.park(park_above)
+    with bench.daemon("--l2-url", f"disk:{tmp_path}/disk?capacity=256MiB") as daemon:
+        assert engine.ask(PROMPTS) == expected
+        with watch(engine) as watched:
+            engine.ask(PROMPTS[:1])
+        chain = reprise.Chain(engine.connector._scheduler._namespaces[0], watched.keys)
+        with bench.cache.acquire(chain, timeout=10) as lease:
+            third = bytes(lease[2])
+        daemon.stop()
+    flip_byte(tmp_path / "disk", third)
+    shutil.copytree(tmp_path / "disk", tmp_path / "unverified")
+
+    with bench.daemon("--l2-url", f"disk:{tmp_path}/unverified?capacity=256MiB&unverified=for-tests"):
+        wrong = engine.ask(PROMPTS)
+        assert wrong[0] != expected[0]
+        assert wrong[1:] == expected[1:]
+
+    with bench.daemon("--l2-url", f"disk:{tmp_path}/disk?capacity=256MiB"), watch(engine) as watched:
+        assert engine.ask(PROMPTS[:1]) == expected[:1]
+        assert max(watched.promised) == 2 * BLOCK  # The third block is not even promised.
+        assert bench.cache.stats().l2.corrupt == 1
+        answers = engine.ask(PROMPTS)
+        assert answers == expected
+        assert sum(a.cached for a in answers) >= 0.98 * ideal(PROMPTS)  # It is stored anew.
+        assert bench.cache.stats().l2.corrupt == 1
+
+
+class watch:
+    """What the scheduler is promised, and the keys it asked for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._connector = engine.connector
+        self._lookup = engine.connector._scheduler._lookup
+        self.promised: list[int] = []
+        self.keys = b""
+
+    def __enter__(self) -> watch:
+        ask, matched = self._lookup.ask, self._connector.get_num_new_matched_tokens
+
+        def asked(request_id: str, keys: bytes, *rest: Any) -> Any:
+            self.keys = keys
+            return ask(request_id, keys, *rest)
+
+        def promised(request: Any, computed: int) -> Any:
+            answer = matched(request, computed)
+            self.promised.append(answer[0] or 0)
+            return answer
+
+        self._lookup.ask, self._connector.get_num_new_matched_tokens = asked, promised
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self._lookup.ask, self._connector.get_num_new_matched_tokens
+
+
+def flip_byte(folder: Path, block: bytes) -> None:
+    """Of the one copy of `block` in the files of a disk tier: in the exponent of one number."""
+    places = [(path, path.read_bytes().find(block)) for path in folder.rglob("*") if path.is_file()]
+    ((path, at),) = [(path, at) for path, at in places if at >= 0]
+    with path.open("r+b") as file:
+        file.seek(at + 7)
+        byte = file.read(1)[0]
+        file.seek(at + 7)
+        file.write(bytes([byte ^ 0x40]))
