@@ -15,11 +15,13 @@ from typing import Any
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
 
 from .. import _native
+from . import profiling
 from .groups import Group, Groups, groups_of
 from .home import Home, open_cache
 from .identity import Shard, shard_of
 from .layouts import KvLayout, layout_of
 from .loading import Loader
+from .operations import Operation, Operations
 from .plan import Handshake, Load, Plan, Save
 from .settings import Settings
 from .tally import Tally
@@ -47,6 +49,7 @@ class WorkerSide:
         self._unsaved: set[int] = set()
         self._step_is_bad = False
         self.tally = Tally()
+        self.operations: Operations | None = None
 
     def register(self, kv_caches: Mapping[str, Any], pp_rank: int, tp_rank: int) -> None:
         """Learns where the KV tensors are. What is wrong with them is told to the scheduler side."""
@@ -76,6 +79,7 @@ class WorkerSide:
         What is parked is begun: `take_finished` tells when it has ended.
         """
         self._step_is_bad = False
+        profiling.start(*plan.profiling)
         for load in plan.loads:
             if load.parked:
                 self._loader.submit(load, plan.home)
@@ -115,8 +119,10 @@ class WorkerSide:
                 self.tally.saved(stored, size, time.monotonic() - began)
                 if present == len(save.block_ids):
                     self._unsaved.discard(at)
+                self._note_save(save, stored, began)
             except Exception as error:
                 self.tally.problem(logger, "save", error)
+                self._note_save(save, 0, began, "timeout" if isinstance(error, TimeoutError) else "error")
 
     def take_unsaved(self) -> frozenset[int]:
         """Indices of the last plan's saves of which not every block is in the cache."""
@@ -133,7 +139,26 @@ class WorkerSide:
         self._loader.close(self._settings.load_timeout + 5.0)
         self._leave()
 
+    def take_stats(self) -> dict[str, Any]:
+        """What is new since the last call, as data of RepriseStats; empty if that is nothing."""
+        operations = self.operations.take() if self.operations else []
+        return {**self.tally.take(), **({"operations": operations} if operations else {})}
+
+    def _note_load(self, load: Load, good: bool, seconds: float) -> None:
+        if self.operations:
+            tokens = max((len(p.block_ids) * self._groups[p.group].block_tokens for p in load.pieces), default=0)
+            self.operations.add(
+                Operation("connector", "recv", load.prefix, tokens, tokens if good else 0, seconds * 1000))
+
+    def _note_save(self, save: Save, stored: int, began: float, failure: str = "") -> None:
+        if self.operations and save.group == 0:  # Once, where several groups store their part of the same tokens.
+            size, took = self._groups[0].block_tokens, (time.monotonic() - began) * 1000
+            before, tokens = save.first * size, len(save.block_ids) * size
+            self.operations.add(Operation("cachemgr", "put", before, tokens, -1, took, failure),
+                                Operation("connector", "send", before, tokens, stored * size, took))
+
     def _count(self, load: Load, good: bool, seconds: float) -> None:
+        self._note_load(load, good, seconds)
         if good:
             size = sum(len(piece.block_ids) * self._shards[piece.group].block_bytes for piece in load.pieces)
             self.tally.loaded(load.blocks, size, seconds)
