@@ -51,6 +51,8 @@ class Settings:
     """Store blocks of generated tokens, too, not only those of prompts."""
     event_checks: int = 500
     """Announced blocks a second that are looked for again, where vLLM publishes KV events; 0: never."""
+    profiling_server: str = ""
+    """Address of a Pyroscope server that profiles of scheduler and workers go to."""
     model: str = ""
     """Name of the model in the namespace; empty for vLLM's."""
     salt: str = ""

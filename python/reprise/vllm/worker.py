@@ -15,11 +15,13 @@ from typing import Any
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
 
 from .. import _native
+from . import profiling
 from .groups import Group, Groups, groups_of
 from .home import Home, open_cache
 from .identity import Shard, shard_of
 from .layouts import KvLayout, Staging, layout_of
 from .loading import Loader
+from .operations import Operation, Operations
 from .plan import Handshake, Load, Plan, Save
 from .settings import Settings
 from .tally import Tally
@@ -47,6 +49,7 @@ class WorkerSide:
         self._unsaved: set[int] = set()
         self._step_is_bad = False
         self.tally = Tally()
+        self.operations: Operations | None = None
 
     def register(self, kv_caches: Mapping[str, Any], pp_rank: int, tp_rank: int) -> None:
         """Learns where the KV tensors are. What is wrong with them is told to the scheduler side."""
@@ -76,6 +79,7 @@ class WorkerSide:
         What is parked is begun: `take_finished` tells when it has ended.
         """
         self._step_is_bad = False
+        profiling.start(*plan.profiling)
         for layout in self._layouts:
             layout.begin_step()
         for load in plan.loads:
@@ -120,8 +124,10 @@ class WorkerSide:
                 self.tally.saved(stored, size, time.monotonic() - began)
                 if present == len(save.block_ids):
                     self._unsaved.discard(at)
+                self._note_save(save, stored, began)
             except Exception as error:
                 self.tally.problem(logger, "save", error)
+                self._note_save(save, 0, began, "timeout" if isinstance(error, TimeoutError) else "error")
         if plan.saves and self._settings.flush_finished:  # What the scheduler side flushes must be in the cache.
             until = time.monotonic() + self._settings.store_timeout
             for layout in self._layouts:
@@ -144,6 +150,24 @@ class WorkerSide:
             layout.close()
         self._leave()
 
+    def take_stats(self) -> dict[str, Any]:
+        """What is new since the last call, as data of RepriseStats; empty if that is nothing."""
+        operations = self.operations.take() if self.operations else []
+        return {**self.tally.take(), **({"operations": operations} if operations else {})}
+
+    def _note_load(self, load: Load, good: bool, seconds: float) -> None:
+        if self.operations:
+            tokens = max((len(p.block_ids) * self._groups[p.group].block_tokens for p in load.pieces), default=0)
+            self.operations.add(
+                Operation("connector", "recv", load.prefix, tokens, tokens if good else 0, seconds * 1000))
+
+    def _note_save(self, save: Save, stored: int, began: float, failure: str = "") -> None:
+        if self.operations and save.group == 0:  # Once, where several groups store their part of the same tokens.
+            size, took = self._groups[0].block_tokens, (time.monotonic() - began) * 1000
+            before, tokens = save.first * size, len(save.block_ids) * size
+            self.operations.add(Operation("cachemgr", "put", before, tokens, -1, took, failure),
+                                Operation("connector", "send", before, tokens, stored * size, took))
+
     def _staging(self) -> list[Staging]:
         """By group. A step ends at most as many blocks as fit into its tokens, and one more of each request."""
         step = self._config.scheduler_config
@@ -161,6 +185,7 @@ class WorkerSide:
                     self.tally.problem(logger, "save", problem)
 
     def _count(self, load: Load, good: bool, seconds: float) -> None:
+        self._note_load(load, good, seconds)
         if good:
             size = sum(len(piece.block_ids) * self._shards[piece.group].block_bytes for piece in load.pieces)
             self.tally.loaded(load.blocks, size, seconds)
