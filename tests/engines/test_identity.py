@@ -51,6 +51,7 @@ def config(folder: Path, load_format: str = "auto", seed: int = 0, device: str =
         parallel_config=SimpleNamespace(tensor_parallel_size=1, pipeline_parallel_size=1),
         cache_config=SimpleNamespace(prefix_caching_hash_algo="sha256", cache_dtype="auto"),
         load_config=SimpleNamespace(load_format=load_format), device_config=SimpleNamespace(device_type=device),
+        kv_transfer_config=SimpleNamespace(kv_role="kv_both"),
         scheduler_config=SimpleNamespace(max_num_batched_tokens=64, max_num_seqs=2),
         compilation_config=SimpleNamespace(static_forward_context={}))
 
