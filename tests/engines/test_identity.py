@@ -93,4 +93,7 @@ def test_a_layer_that_was_not_registered_is_a_problem(tmp_path: Path) -> None:
     worker = WorkerSide(told, Settings(), SimpleNamespace(kv_cache_groups=[group], num_blocks=4))
     worker.register({"model.layers.0.attn": torch.zeros(4, 32, 8)}, 0, 0)
     assert "model.layers.1.attn" in worker.handshake().shards[0].problem
+    for _ in range(2):  # vLLM may make its tensors anew.
+        worker.register({name: torch.zeros(4, 32, 8) for name in group.layer_names}, 0, 0)
+        assert worker.handshake().shards[0].problem == "" and len(worker._layouts) == 1
     assert Shard(host=host()).problem == ""

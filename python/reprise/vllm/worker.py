@@ -54,6 +54,7 @@ class WorkerSide:
     def register(self, kv_caches: Mapping[str, Any], pp_rank: int, tp_rank: int) -> None:
         """Learns where the KV tensors are. What is wrong with them is told to the scheduler side."""
         self._rank = pp_rank * int(self._config.parallel_config.tensor_parallel_size) + tp_rank
+        self._let_go()
         try:
             self._groups = groups_of(self._kv_cache_config)
             _check_supported(self._config, self._groups)
