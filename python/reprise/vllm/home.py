@@ -56,11 +56,13 @@ def open_cache(home: Home, wait: float) -> _native.Cache:
 
 
 def reachable(cache: _native.Cache) -> bool:
-    """Whether somebody answers now."""
+    """Whether somebody answers, be it that the tier behind hangs."""
     ns = _native.Namespace(model="none", revision="none", dtype="none", layout="none", block_tokens=1, block_bytes=1,
                            layers=range(0, 1), heads=range(0, 1), salt="")
     answer = cache.match(_native.Chain(ns, bytes(16)), timeout=5.0)
-    return answer.reason not in (_native.Reason.UNAVAILABLE, _native.Reason.TIMEOUT)
+    if answer.reason == _native.Reason.TIMEOUT:
+        return bool(cache.stats().l1.capacity_bytes)
+    return answer.reason != _native.Reason.UNAVAILABLE
 
 
 class PrivateServer:
