@@ -127,9 +127,12 @@ class PrivateServer:
             code = self._run()
             if self._stopping.is_set():
                 return
+            refused = code > 0 and time.monotonic() - began < 1.0  # What it was given cannot work.
+            if refused and attempt == 0:
+                break  # Whoever waits for it says so.
             logger.error("Reprise: the private cache server ended with code %s", code)
-            if code > 0 and time.monotonic() - began < 1.0:
-                break  # It refused: what it was given cannot work.
+            if refused:
+                break
             self._stopping.wait(0.2 * 2**attempt)
             if self._stopping.is_set():
                 return

@@ -79,6 +79,10 @@ class Lookup:
             self._tally.problem(logger, "lookup", error)
             return None
 
+    def capacity(self) -> int:
+        """Bytes of memory that the cache has; 0 while nobody answers."""
+        return int(self._cache.stats().l1.capacity_bytes)
+
     def forget(self, request_id: str) -> None:
         """The request does not ask any more."""
         self._fetches.pop(request_id, None)

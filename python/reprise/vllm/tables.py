@@ -31,7 +31,11 @@ class BlockTables:
     def __init__(self, block_tokens: int, hash_tokens: int, algorithm: str, *, trust: bool, decode: bool) -> None:
         """`hash_tokens`: tokens of one of vLLM's block hashes; `block_tokens` is a multiple."""
         self.block_tokens = block_tokens
-        self._group = block_tokens // hash_tokens
+        self._group = max(1, block_tokens // hash_tokens)
+        self._odd = ""
+        if block_tokens % hash_tokens:
+            self._odd = (f"--block-size {block_tokens} is no multiple of vLLM's hash block of {hash_tokens} tokens: "
+                         "choose one that is")
         self._algorithm = algorithm
         self._trust = trust
         self._decode = decode
@@ -67,6 +71,8 @@ class BlockTables:
 
     def problem(self) -> str:
         """Why vLLM's hashes cannot be keys; empty if they can."""
+        if self._odd:
+            return self._odd
         try:
             probe = bytes(32 if self._algorithm.startswith("sha256") else 16)
             _native.keys_from_hashes(self._algorithm, [probe] * self._group, self._group, self._trust)
