@@ -82,9 +82,9 @@ Error Link::condemn(std::string what) {
 }
 
 Error Link::strange() {
-  return finish(End::kFault, {ErrorCode::kVersion, stream_->peer() + " speaks another version of the protocol than " +
-                                                       std::to_string(wire::kVersion) +
-                                                       "; install the same release on both sides"});
+  return finish(End::kFault,
+                {ErrorCode::kVersion, stream_->peer() + " speaks another version of the protocol than " +
+                                          std::to_string(wire::kVersion) + "; install the same release on both sides"});
 }
 
 Error Link::broken(Flow flow, std::string_view doing) {

@@ -72,8 +72,8 @@ TEST_F(DiskFault, OnlyTestsOfWhatIsAboveAreGivenDamagedBlocks) {
   const auto read = [this](bool unverified) {
     fill();
     store_.reset();
-    auto store = DiskStore::open(
-        {.path = "/d", .capacity = 8 * kSegment, .segment = kSegment, .unverified = unverified}, env_);
+    auto store =
+        DiskStore::open({.path = "/d", .capacity = 8 * kSegment, .segment = kSegment, .unverified = unverified}, env_);
     EXPECT_TRUE(store) << store.error().message;
     env_.flip_bits(1);
     const AlignedBuffer memory(kBlock);
