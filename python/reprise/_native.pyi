@@ -293,6 +293,8 @@ class TierStats:
     @property
     def errors(self) -> int: ...
 
+    def __repr__(self) -> str: ...
+
 class CacheStats:
     """What a cache counted since it was opened: a snapshot."""
 
@@ -354,6 +356,8 @@ class CacheStats:
     def reasons(self) -> dict[Reason, int]:
         """Answers of acquire and get that ended early, by reason."""
 
+    def __repr__(self) -> str: ...
+
 class BlockView:
     """What the memoryviews of blocks lean on."""
 
@@ -373,6 +377,8 @@ class Lease:
     """
 
     def __len__(self) -> int: ...
+
+    def __repr__(self) -> str: ...
 
     def __getitem__(self, index: int, /) -> memoryview:
         """Block `index`, where it lies. BufferError when the lease has ended."""
@@ -470,6 +476,8 @@ class Cache:
 
     @property
     def closed(self) -> bool: ...
+
+    def __repr__(self) -> str: ...
 
     def __enter__(self) -> Cache: ...
 

@@ -30,7 +30,7 @@ using Timeout = std::optional<double>;
 // A call works on a reference of its own, so that close() from another thread takes nothing away from under it.
 class PyCache {
  public:
-  explicit PyCache(std::shared_ptr<SharedCache> cache) : cache_(std::move(cache)) {}
+  PyCache(std::shared_ptr<SharedCache> cache, std::string url) : cache_(std::move(cache)), url_(std::move(url)) {}
   ~PyCache() { drop(cache_); }
   PyCache(const PyCache&) = delete;
   PyCache& operator=(const PyCache&) = delete;
@@ -40,11 +40,12 @@ class PyCache {
     auto cache = unwrap(without_gil([&] { return reprise::open(url, options); }));
     const bool embedded = url.empty() || url.starts_with("embedded:");
     const Duration ttl = embedded ? Duration(options.lease_ttl) : Duration::zero();
-    return std::make_shared<PyCache>(std::make_shared<SharedCache>(std::move(cache), ttl));
+    return std::make_shared<PyCache>(std::make_shared<SharedCache>(std::move(cache), ttl), url);
   }
 
   void close() { drop(cache_); }
   [[nodiscard]] bool closed() const { return cache_ == nullptr; }
+  [[nodiscard]] std::string text() const { return "<reprise.Cache '" + url_ + (closed() ? "', closed>" : "'>"); }
 
   // What `work(cache)` returns, without the GIL and unwrapped.
   template <typename Work>
@@ -61,6 +62,7 @@ class PyCache {
 
  private:
   std::shared_ptr<SharedCache> cache_;
+  const std::string url_;
 };
 
 Match match(PyCache& self, nb::handle chains, Timeout timeout) {
@@ -196,6 +198,7 @@ void bind_cache(nb::module_& m) {
                   "ConfigError for what cannot work.")
       .def("close", &PyCache::close, "Closes it. Leases and views that live keep its memory until they are gone.")
       .def_prop_ro("closed", &PyCache::closed)
+      .def("__repr__", &PyCache::text)
       .def(
           "__enter__", [](nb::object self) { return self; }, nb::sig("def __enter__(self) -> Cache"))
       .def(

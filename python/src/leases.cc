@@ -2,6 +2,7 @@
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
 
 #include <cstdint>
 #include <string>
@@ -117,6 +118,12 @@ bool renew(const PyLease& self, double seconds) {
   return without_gil([&] { return self.lease().renew(span); });
 }
 
+std::string text_of(const PyLease& self) {
+  const ViewedLease& lease = self.lease();
+  const char* state = lease.released() ? ", released" : lease.valid() ? "" : ", ran out";
+  return "<reprise.Lease of " + std::to_string(lease.size()) + " blocks" + state + ">";
+}
+
 nb::bytes token_of(const PyLease& self) {
   const LeaseToken token = unwrap(without_gil([&] { return self.lease().token(); }));
   return nb::bytes(token.bytes.data(), token.bytes.size());
@@ -127,6 +134,7 @@ void bind_lease(nb::module_& m) {
                       "The right to read blocks in place. Use it in a `with`; lease[i] is a read-only memoryview of "
                       "block i. While views live, the lease is renewed and not let go.")
       .def("__len__", [](const PyLease& self) { return self.lease().size(); })
+      .def("__repr__", &text_of)
       .def("__getitem__", &lease_item, "index"_a, nb::sig("def __getitem__(self, index: int, /) -> memoryview"),
            "Block `index`, where it lies. BufferError when the lease has ended.")
       .def(

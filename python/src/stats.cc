@@ -22,6 +22,17 @@ std::string text_of(const Stored& s) {
          ", declined=" + std::to_string(s.declined) + ", reason=" + std::string(to_string(s.reason)) + ")";
 }
 
+std::string text_of(const TierStats& t) {
+  return "TierStats(name='" + t.name + "', blocks=" + std::to_string(t.blocks) +
+         ", used_bytes=" + std::to_string(t.used_bytes) + ", capacity_bytes=" + std::to_string(t.capacity_bytes) +
+         ", hits=" + std::to_string(t.hits) + ", evictions=" + std::to_string(t.evictions) + ")";
+}
+
+std::string text_of(const PyStats& s) {
+  return "CacheStats(l1=" + text_of(s.l1) + ", l2=" + text_of(s.l2) + ", requested=" + std::to_string(s.requested) +
+         ", declined=" + std::to_string(s.declined) + ", leases=" + std::to_string(s.leases) + ")";
+}
+
 auto parts_of(const Match& m) {
   return std::tuple(m.blocks, m.from_l1, m.from_l2, m.reason);
 }
@@ -75,7 +86,8 @@ void bind_stats(nb::module_& m) {
       .def_ro("evictions", &TierStats::evictions)
       .def_ro("corrupt", &TierStats::corrupt)
       .def_ro("foreign", &TierStats::foreign)
-      .def_ro("errors", &TierStats::errors);
+      .def_ro("errors", &TierStats::errors)
+      .def("__repr__", [](const TierStats& t) { return text_of(t); });
   nb::class_<PyStats>(m, "CacheStats", "What a cache counted since it was opened: a snapshot.")
       .def_ro("l1", &PyStats::l1)
       .def_ro("l2", &PyStats::l2)
@@ -96,7 +108,8 @@ void bind_stats(nb::module_& m) {
       .def_ro("deferred_releases", &PyStats::deferred_releases,
               "Leases and reservations of this object that were left while views of them lived.")
       .def_prop_ro("reasons", &reasons_of, nb::sig("def reasons(self) -> dict[Reason, int]"),
-                   "Answers of acquire and get that ended early, by reason.");
+                   "Answers of acquire and get that ended early, by reason.")
+      .def("__repr__", [](const PyStats& s) { return text_of(s); });
 }
 
 }  // namespace reprise::python

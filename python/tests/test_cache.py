@@ -181,6 +181,21 @@ def test_stats_count(cache):
     assert set(stats.reasons) == set(Reason)
 
 
+def test_objects_say_what_they_are(cache):
+    chain = make_chain(3, first=3000)
+    cache.put(chain, [block(i) for i in range(3)])
+    assert repr(cache) == "<reprise.Cache 'embedded:'>"
+    lease = cache.acquire(chain)
+    assert repr(lease) == "<reprise.Lease of 3 blocks>"
+    lease.release()
+    assert "released" in repr(lease)
+    assert "blocks=3" in repr(cache.stats().l1)
+    assert repr(cache.stats().l1) in repr(cache.stats())
+    with reprise.Cache.open("embedded:", l1_capacity="1MiB", l1_populate=False) as other:
+        pass
+    assert repr(other) == "<reprise.Cache 'embedded:', closed>"
+
+
 def test_disk_tier_behind_memory(tmp_path):
     url = f"disk:{tmp_path}/tier?capacity=320MiB"
     chain = make_chain(3)

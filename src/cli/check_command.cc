@@ -252,10 +252,14 @@ int check_command(const ResolvedOptions& options, const MachineFacts& machine, c
   for (const std::string& warning : options.warnings) rows.push_back({"warning", "options", warning});
   bool bad = false;
   auto findings = judge(options.cache, machine, disk, services);
-  if (is_server(options.cache.l2_url) && !(options.server.listen_unix + options.server.listen_tcp).empty()) {
-    findings.push_back({Level::kBad, "l2.url",
-                        "a server takes no other server as its L2, and listen.* says that this is one: only caches "
-                        "within an engine do"});
+  if (const std::string& l2 = options.cache.l2_url; is_server(l2)) {
+    if (!options.server.listen_tcp.empty()) {
+      findings.push_back({Level::kBad, "l2.url",
+                          "a server with a listen.tcp takes no other server as its L2: leave that out, so that it "
+                          "serves this host alone, or let engines reach the other one themselves"});
+    } else if (!options.server.listen_unix.empty() && !l2.starts_with("tcp:")) {
+      findings.push_back({Level::kBad, "l2.url", "a server takes another server as its L2 by tcp://host:port alone"});
+    }
   }
   for (Finding& finding : judge_server(options.server, is_readable)) findings.push_back(std::move(finding));
   for (const Finding& finding : findings) {

@@ -16,6 +16,7 @@
 #include "cli/command_line.h"
 #include "cli/http_get.h"
 #include "cli/run_server.h"
+#include "client/open_attached.h"
 
 extern char** environ;
 
@@ -58,6 +59,19 @@ class Interrupt {
   std::jthread waiter_;
 };
 
+// What may lie behind a server's memory. Another server may, where this one is on no network: so there is no way by
+// which servers could stand behind each other in a circle.
+StoreRegistry stores_of(const ResolvedOptions& options) {
+  StoreRegistry stores = StoreRegistry::with_builtins();
+  const bool alone = options.server.listen_tcp.empty();
+  static_cast<void>(
+      stores.add("tcp", [alone, cache = options.cache](std::string_view url) -> Result<std::unique_ptr<Store>> {
+        if (alone) return open_cache_store(url, cache);
+        return fail(ErrorCode::kConfig, "a server with a listen.tcp takes no other server as its L2: leave out one");
+      }));
+  return stores;
+}
+
 // `reload` outlives the services.
 cli::Services real_services(const PolicyRegistry& policies, cli::ReloadFlag& reload) {
   cli::Services services;
@@ -65,7 +79,7 @@ cli::Services real_services(const PolicyRegistry& policies, cli::ReloadFlag& rel
   services.open = [](std::string_view url, const CacheOptions& options) { return reprise::open(url, options); };
   services.serve = [&policies, &reload, environment = services.environment](
                        const ResolvedOptions& options, cli::Terminal& terminal, const cli::StopFlag& stop) {
-    return cli::run_server(options, policies, terminal, stop, reload, environment);
+    return cli::run_server(options, policies, stores_of(options), terminal, stop, reload, environment);
   };
   services.http_get = cli::http_get;
   services.policies = &policies;

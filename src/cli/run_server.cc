@@ -32,10 +32,10 @@ void keep_little_of_what_is_freed() {
 
 }  // namespace
 
-int run_server(const ResolvedOptions& options, const PolicyRegistry& policies, Terminal& terminal, const StopFlag& stop,
-               ReloadFlag& reload, const std::vector<std::string>& environment) {
+int run_server(const ResolvedOptions& options, const PolicyRegistry& policies, const StoreRegistry& stores,
+               Terminal& terminal, const StopFlag& stop, ReloadFlag& reload,
+               const std::vector<std::string>& environment) {
   keep_little_of_what_is_freed();
-  const StoreRegistry stores = StoreRegistry::with_builtins();
   ServeInputs inputs{
       .cache = options.cache,
       .server = options.server,

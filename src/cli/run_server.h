@@ -8,7 +8,8 @@
 namespace reprise::cli {
 
 /// Returns an ExitCode, when `stop` is set and all is drained or server.drain-timeout is over.
-[[nodiscard]] int run_server(const ResolvedOptions& options, const PolicyRegistry& policies, Terminal& terminal,
-                             const StopFlag& stop, ReloadFlag& reload, const std::vector<std::string>& environment);
+[[nodiscard]] int run_server(const ResolvedOptions& options, const PolicyRegistry& policies,
+                             const StoreRegistry& stores, Terminal& terminal, const StopFlag& stop, ReloadFlag& reload,
+                             const std::vector<std::string>& environment);
 
 }  // namespace reprise::cli

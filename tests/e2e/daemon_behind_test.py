@@ -86,8 +86,27 @@ class Behind(daemon.Case):
             self.assertIn("a server answers, with 32.0 MiB", said)
         said = self.run_cli("check", "--l1-capacity", L1, "--l2-url", "unix:///nowhere/at/all").stdout
         self.assertIn("no server answers", said)
-        said = self.run_cli("check", "--l2-url", self.urls[1], "--listen-tcp", "127.0.0.1:0", expect=1).stdout
-        self.assertIn("takes no other server", said)
+        for url in self.urls:
+            said = self.run_cli("check", "--l2-url", url, "--listen-tcp", "127.0.0.1:0", expect=1).stdout
+            self.assertIn("takes no other server", said)
+        said = self.run_cli("check", "--l2-url", self.served.unix_url, "--listen-unix", "/x.sock", expect=1).stdout
+        self.assertIn("by tcp://host:port alone", said)
+
+    def test_a_daemon_of_this_host_in_front_of_it(self):
+        front = self.daemon("--l1-capacity", L1, "--l2-url", self.served.tcp_url, folder="front")
+        self.put(self.worker(front.unix_url), 9)
+        self.assertEqual(self.worker(front.unix_url).ask("flush"), {"flushed": True})
+        self.assert_all_right(self.engine(self.served.unix_url).ask(f"get 9 0 {BLOCKS}"), BLOCKS)
+        front.kill()
+        again = self.daemon("--l1-capacity", L1, "--l2-url", self.served.tcp_url, folder="again")
+        self.assert_all_right(self.worker(again.unix_url).ask(f"get 9 0 {BLOCKS}"), BLOCKS)
+        self.served.stop()
+        self.assertEqual(self.worker(again.unix_url).ask("match 77 4")["blocks"], 0)
+        self.assert_all_right(self.worker(again.unix_url).ask("get 9 0 1"), 1)
+        self.served.resume()
+        refused = self.run_cli("serve", "--listen-unix", str(self.folder / "x.sock"), "--listen-tcp", "127.0.0.1:0",
+                               "--listen-admin", "", "--l2-url", self.served.tcp_url, expect=2)
+        self.assertIn("takes no other server", refused.stderr)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,10 @@ BLOCK = 4096
 KEYS = b"".join(bytes([i]) * 16 for i in range(8))
 
 
+def chains(*ranks: int, keys: bytes = KEYS) -> list[reprise.Chain]:
+    return [reprise.Chain(namespace(rank), keys) for rank in ranks]
+
+
 def namespace(rank: int) -> reprise.Namespace:
     return reprise.Namespace(model="m", revision="r", dtype="d", layout="l", block_tokens=32, block_bytes=BLOCK,
                              layers=range(1), heads=range(rank, rank + 1), salt="")
@@ -36,13 +40,13 @@ class SlowCache:
         return SimpleNamespace(l2=SimpleNamespace(name=self.tier))
 
     def match(self, chains: Any, *, timeout: float) -> Any:
-        return SimpleNamespace(blocks=8, from_l2=8, reason=reprise.Reason.NONE)
+        return SimpleNamespace(blocks=8, from_l1=0, from_l2=8, reason=reprise.Reason.NONE)
 
     def prefetch(self, chains: Any, *, timeout: float) -> None:
         self.prefetched += 1
 
     def acquire(self, chains: Any, *, timeout: float) -> Any:
-        nothing = SimpleNamespace(blocks=0, from_l2=0, reason=reprise.Reason.MISS)
+        nothing = SimpleNamespace(blocks=0, from_l1=0, from_l2=0, reason=reprise.Reason.MISS)
         return SimpleNamespace(match=nothing, release=lambda: None)
 
 
@@ -59,10 +63,9 @@ def stored(folder: Path, blocks: dict[int, int]) -> reprise.Cache:
 
 def test_blocks_on_disk_are_waited_for_between_steps(tmp_path: Path) -> None:
     lookup = Lookup(stored(tmp_path, {0: 8, 1: 5}), 10.0, 60.0, Tally())
-    namespaces = [namespace(0), namespace(1)]
-    answers = [lookup.ask("a", KEYS, namespaces, lambda blocks: 60.0)]
+    answers = [lookup.ask("a", chains(0, 1), lambda blocks: 60.0)]
     assert answers == [PENDING]
-    eventually(lambda: answers.append(lookup.ask("a", KEYS, namespaces, lambda blocks: 60.0))
+    eventually(lambda: answers.append(lookup.ask("a", chains(0, 1), lambda blocks: 60.0))
                or answers[-1] is not PENDING, "they are there")
     lease = answers[-1]
     assert isinstance(lease, reprise.Lease) and lease.match
@@ -70,17 +73,17 @@ def test_blocks_on_disk_are_waited_for_between_steps(tmp_path: Path) -> None:
     assert lease.match.from_l2 == 0
     assert [bytes(lease[i][:1]) for i in (0, 4, 5, 9)] == [b"\1", b"\1", b"\2", b"\2"]
     lease.release()
-    again = lookup.ask("b", KEYS, namespaces, lambda blocks: 60.0)
+    again = lookup.ask("b", chains(0, 1), lambda blocks: 60.0)
     assert isinstance(again, reprise.Lease)  # In memory now: at once.
     again.release()
-    assert lookup.ask("c", b"\xff" * 16, namespaces, lambda blocks: 60.0) is None
+    assert lookup.ask("c", chains(0, 1, keys=b"\xff" * 16), lambda blocks: 60.0) is None
     lookup.close()
 
 
 def test_nobody_waits_longer_than_computing_takes(tmp_path: Path) -> None:
     lookup = Lookup(stored(tmp_path, {0: 8}), 10.0, 60.0, Tally())
-    assert lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 0.0) is PENDING
-    answer = lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 0.0)
+    assert lookup.ask("a", chains(0), lambda blocks: 0.0) is PENDING
+    answer = lookup.ask("a", chains(0), lambda blocks: 0.0)
     assert answer is not PENDING
     if isinstance(answer, reprise.Lease):
         answer.release()
@@ -90,18 +93,18 @@ def test_nobody_waits_longer_than_computing_takes(tmp_path: Path) -> None:
 def test_a_request_is_put_off_once() -> None:
     cache = SlowCache()
     lookup = Lookup(cache, 1.0, 60.0, Tally())  # type: ignore[arg-type]
-    assert lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 0.0) is PENDING
+    assert lookup.ask("a", chains(0), lambda blocks: 0.0) is PENDING
     # The engine has no room for it for a while, and it asks again.
-    assert [lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 60.0) for _ in range(3)] == [None] * 3
+    assert [lookup.ask("a", chains(0), lambda blocks: 60.0) for _ in range(3)] == [None] * 3
     assert cache.prefetched == 1
     lookup.forget("a")
-    assert lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 60.0) is PENDING
+    assert lookup.ask("a", chains(0), lambda blocks: 60.0) is PENDING
 
 
 def test_more_requests_than_can_be_followed_are_not_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reprise.vllm.lookup._MAX_FETCHES", 2)
     lookup = Lookup(SlowCache(), 1.0, 60.0, Tally())  # type: ignore[arg-type]
-    answers = [lookup.ask(name, KEYS, [namespace(0)], lambda blocks: 60.0) for name in "abcabc"]
+    answers = [lookup.ask(name, chains(0), lambda blocks: 60.0) for name in "abcabc"]
     assert answers == [PENDING, PENDING, None] * 2
 
 
@@ -109,10 +112,10 @@ def test_a_slow_tier_that_is_there_later_is_noticed() -> None:
     cache = SlowCache()
     cache.tier = ""
     lookup = Lookup(cache, 1.0, 60.0, Tally())  # type: ignore[arg-type]
-    assert lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 60.0) is None
+    assert lookup.ask("a", chains(0), lambda blocks: 60.0) is None
     cache.tier = "disk"
     lookup._look_at = 0.0
-    assert lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 60.0) is PENDING
+    assert lookup.ask("a", chains(0), lambda blocks: 60.0) is PENDING
 
 
 def test_a_cache_that_is_closed_is_one_without_hits(tmp_path: Path) -> None:
@@ -121,7 +124,7 @@ def test_a_cache_that_is_closed_is_one_without_hits(tmp_path: Path) -> None:
     lookup = Lookup(cache, 1.0, 1.0, tally)
     threading.Thread(target=cache.close).start()
     eventually(lambda: cache.closed, "it is closed")
-    assert lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 1.0) is None
+    assert lookup.ask("a", chains(0), lambda blocks: 1.0) is None
     assert tally.problems == 1
 
 
@@ -147,7 +150,8 @@ def test_a_cache_that_hangs_is_asked_less_and_less(monkeypatch: pytest.MonkeyPat
 
     def acquire(chains: Any, *, timeout: float) -> Any:
         asked[0] += 1
-        return SimpleNamespace(match=SimpleNamespace(blocks=0, from_l2=0, reason=reason[0]), release=lambda: None)
+        match = SimpleNamespace(blocks=0, from_l1=0, from_l2=0, reason=reason[0])
+        return SimpleNamespace(match=match, release=lambda: None)
 
     monkeypatch.setattr(cache, "acquire", acquire)
     lookup = Lookup(cache, 0.5, 1.0, Tally())  # type: ignore[arg-type]
@@ -156,7 +160,7 @@ def test_a_cache_that_hangs_is_asked_less_and_less(monkeypatch: pytest.MonkeyPat
         before = asked[0]
         for _ in range(count * 60):
             clock[0] += 1.0
-            lookup.ask("a", KEYS, [namespace(0)], lambda blocks: 1.0)
+            lookup.ask("a", chains(0), lambda blocks: 1.0)
         return asked[0] - before
 
     assert minutes(10) <= 20

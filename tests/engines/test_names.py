@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 import reprise
-from reprise.vllm import drop_in, serve
+from reprise.vllm import drop_in
+from reprise.vllm.worker import WorkerSide
 
 import harness
 from harness import PATIENT, Engine, ideal, prompts_of
@@ -40,7 +42,7 @@ def test_older_variables_stand_in(tmp_path: Path) -> None:
     found = drop_in.read(older, 4)
     assert found.extra["l1.capacity"] == str(8 << 30)
     assert found.scope == "team"
-    assert any("AIBRIX_LLM_KV_CACHE_RPC_ENDPOINT has no effect" in note for note in found.notes)
+    assert (found.extra["l2.url"], found.extra["l2.ingest"]) == ("tcp://host:9600", "ALL")
     assert drop_in.read({**older, PREFIX + "L1_CACHE_CAPACITY_GB": "1"}, 4).extra["l1.capacity"] == str(4 << 30)
     with pytest.raises(reprise.ConfigError, match="VINEYARD_CACHE_CPU_MEM_LIMIT_GB is 'x'"):
         drop_in.read({"VINEYARD_CACHE_CPU_MEM_LIMIT_GB": "x"}, 1)
@@ -49,31 +51,6 @@ def test_older_variables_stand_in(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         assert drop_in.read({"AIBRIX_LLM_KV_CACHE_SOCKET": str(path)}, 1).extra == {"cache_url": f"unix://{path}"}
-
-
-def test_the_launcher_mends_a_command_line() -> None:
-    flags = {"--model", "--port", "--kv-transfer-config", "--max-num-seqs"}
-    line = ["--model", "m", "--use-v2-block-manager", "--swap-space=4", "--port", "8000", "--old-size", "7"]
-
-    def unknown(arguments: list[str]) -> list[str]:
-        found = []
-        for i, word in enumerate(arguments):
-            name = word.split("=")[0]
-            before = arguments[i - 1] if i else ""
-            if (name.startswith("--") and name not in flags) or (
-                    not word.startswith("--") and before.startswith("--") and before not in flags):
-                found.append(word)
-        return found
-
-    mended, warnings = serve.mend(line, {}, unknown)
-    assert mended == ["--model", "m", "--port", "8000"]
-    assert len(warnings) == 3 and "--swap-space=4" in warnings[1] and "--old-size 7" in warnings[2]
-    mended, _ = serve.mend(["--model", "m"], {"AIBRIX_LLM_KV_CACHE": "1"}, unknown)
-    assert mended[2:] == ["--kv-transfer-config", '{"kv_connector": "AIBrixOffloadingConnector", "kv_role": "kv_both"}']
-    given = ["--model", "m", "--kv-transfer-config", "{}"]
-    assert serve.mend(given, {"VLLM_USE_VINEYARD_CACHE": "1"}, unknown)[0] == given
-    _, warnings = serve.mend(["--model", "m"], {"VLLM_USE_V1": "0"}, unknown)
-    assert "VLLM_USE_V1" in warnings[0]
 
 
 @pytest.mark.parametrize(("variables", "said"), [
@@ -87,19 +64,51 @@ def test_what_cannot_work_is_named(variables: dict[str, str], said: str) -> None
         read(1, **variables)
 
 
-@pytest.mark.parametrize(("name", "module"), [
-    ("AIBrixOffloadingConnectorV1Type3", None),
-    ("AIBrixOffloadingConnector", "aibrix_kvcache.integration.vllm.kv_connector.aibrix_offloading_connector_type1"),
-])
-def test_an_engine_by_an_old_name(model: Path, baseline: Callable[..., list[harness.Answer]], name: str,
-                                  module: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_by_an_old_name(model: Path, baseline: Callable[..., list[harness.Answer]],
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = prompts_of(300, 320)
     expected = baseline(prompts)
     monkeypatch.setenv(PREFIX + "L1_CACHE_CAPACITY_GB", "0.25")
     monkeypatch.setenv(PREFIX + "L1_CACHE_EVICTION_POLICY", "LRU")
-    with Engine(model, dict(PATIENT), name=name, module=module) as engine:
+    module = "aibrix_kvcache.integration.vllm.kv_connector.aibrix_offloading_connector_type1"
+    with Engine(model, dict(PATIENT), name="AIBrixOffloadingConnector", module=module) as engine:
         assert engine.connector._scheduler._lookup._cache.stats().l1.capacity_bytes == 256 << 20
         assert engine.ask(prompts) == expected
         again = engine.ask(prompts)
         assert again == expected
         assert sum(a.cached for a in again) == ideal(prompts)
+        with monkeypatch.context() as broken:  # A worker that cannot map the server's memory.
+            broken.setattr(WorkerSide, "_open", cannot)
+            for _ in range(2):
+                assert engine.ask(prompts) == expected
+        assert engine.ask(prompts) == expected
+        assert engine.metric("reprise_failed_blocks") > 0
+        assert sum(a.cached for a in engine.ask(prompts)) == ideal(prompts)
+
+
+def cannot(*_: object) -> None:
+    raise OSError("not in this container")
+
+
+def test_two_ranks_that_know_no_variables(model: Path, monkeypatch: pytest.MonkeyPatch,
+                                          caplog: pytest.LogCaptureFixture) -> None:
+    """What the variables say reaches the workers, which are processes of their own, from the scheduler alone."""
+    variables = {"VINEYARD_CACHE_CPU_MEM_LIMIT_GB": "0.25", "AIBRIX_LLM_KV_CACHE_KV_CACHE_NS": "team"}
+    prompts = prompts_of(300, 320)
+    told = drop_in.read
+
+    def read_there(environment: Mapping[str, str], ranks: int, **known: int) -> drop_in.DropIn:
+        assert not variables.keys() & environment.keys()
+        return told(variables, ranks, **known)
+
+    monkeypatch.setattr(drop_in, "read", read_there)
+    monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
+    caplog.set_level(logging.INFO, "vllm.reprise")
+    with Engine(model, dict(PATIENT), name="AIBrixOffloadingConnectorV1Type3", module=None,
+                tensor_parallel_size=2) as engine:
+        assert engine.connector._scheduler._lookup._cache.stats().l1.capacity_bytes == 512 << 20
+        assert any("0.25 GiB for each of 2 ranks, 0.5 GiB shared" in text for text in caplog.messages)
+        first, again = engine.ask(prompts), engine.ask(prompts)
+        assert again == first
+        assert sum(a.cached for a in again) == ideal(prompts)
+        assert engine.connector._scheduler._scope == "team"

@@ -11,11 +11,13 @@ import pytest
 
 from reprise import _native
 from reprise.vllm import scheduler
+from reprise.vllm.groups import Group, Groups
 from reprise.vllm.home import Home
 from reprise.vllm.identity import Shard, host
 from reprise.vllm.lookup import PENDING
 from reprise.vllm.scheduler import SchedulerSide
 from reprise.vllm.settings import Settings
+from reprise.vllm.sources import Sources
 from reprise.vllm.tables import BlockTables
 
 BLOCK = 32
@@ -45,13 +47,14 @@ class FakeLookup:
         self.pending = False
         self.asked: list[int] = []
         self.leases: list[FakeLease] = []
+        self.sources = Sources()
         self._ranks = ranks
 
-    def ask(self, request_id: str, keys: bytes, namespaces: Any, worth: Any) -> Any:
-        self.asked.append(len(keys) // 16)
+    def ask(self, request_id: str, chains: Any, worth: Any) -> Any:
+        self.asked.append(len(chains[0]))
         if self.pending:
             return PENDING
-        blocks = min(self.blocks, len(keys) // 16)
+        blocks = min(self.blocks, len(chains[0]))
         if blocks:
             self.leases.append(FakeLease(blocks, self._ranks))
             return self.leases[-1]
@@ -78,12 +81,13 @@ class Rig:
                  saves: bool = True, park_above: int | None = None) -> None:
         self.lookup = FakeLookup(ranks)
         self._running: list[int] = []
-        tables = BlockTables(BLOCK, BLOCK, algorithm, trust=False, decode=False)
+        groups = [Group(("0",), "FullAttentionSpec", BLOCK)]
+        tables = BlockTables(groups, BLOCK, algorithm, trust=False, decode=False)
         lookup: Any = self.lookup
-        self.side = SchedulerSide(Settings(), lookup, Home("unix:///x"), tables, scope="",
+        self.side = SchedulerSide(Settings(), lookup, Home("unix:///x"), Groups(groups), tables, scope="",
                                   overlapping=overlapping, saves=saves, park_above=park_above)
-        shards = [Shard(model="m", revision="r", dtype="d", layout="l", block_tokens=BLOCK, block_bytes=64,
-                        layers=(0, 1), heads=(i, i + 1), host=host()) for i in range(ranks)]
+        shards = [[Shard(model="m", revision="r", dtype="d", layout="l", block_tokens=BLOCK, block_bytes=64,
+                         layers=(0, 1), heads=(i, i + 1), host=host())] for i in range(ranks)]
         self.told = self.side.set_shards(shards, ranks)
         assert bool(self.told) == (algorithm != "sha256")
 
@@ -92,6 +96,9 @@ class Rig:
         assert external is not None
         self.side.allocated(asked, (ids,), external)
         return external
+
+    def promised(self, asked: Any) -> int | None:
+        return self.side.promise(asked, 0)
 
     def step(self, *new: tuple[str, list[int], int], cached: tuple[tuple[str, list[int], int], ...] = (),
              resumed: set[str] | None = None, **tokens: int) -> Any:
@@ -142,7 +149,7 @@ def test_a_promise_leaves_a_token_and_is_held_until_the_step_is_over() -> None:
     assert rig.start(request("a", 4 * BLOCK), [1, 2, 3, 4]) == 3 * BLOCK
     (lease,) = rig.lookup.leases
     plan = rig.step(("a", [1, 2, 3, 4], 96), a=32)
-    assert [load.block_ids for load in plan.loads] == [[1, 2, 3]]
+    assert [load.pieces[0].block_ids for load in plan.loads] == [[1, 2, 3]]
     assert lease.released == 0
     rig.over(())
     assert lease.released == 1
@@ -154,17 +161,17 @@ def test_what_the_engine_has_itself_is_not_asked_for() -> None:
     assert rig.start(request("a", 170), [1, 2, 3, 4, 5, 6], computed=64) == 3 * BLOCK
     assert rig.lookup.asked == [3]
     plan = rig.step(("a", [1, 2, 3, 4, 5, 6], 160), a=10)
-    assert plan.loads[0].block_ids == [3, 4, 5]
+    assert plan.loads[0].pieces[0].block_ids == [3, 4, 5]
 
 
 def test_a_request_that_asks_again_has_its_promise() -> None:
     rig = Rig()
     rig.lookup.blocks = 2
     asked = request("a", 100)
-    assert [rig.side.promise(asked, 0) for _ in range(5)] == [64] * 5
+    assert [rig.promised(asked) for _ in range(5)] == [64] * 5
     assert len(rig.lookup.leases) == 1
     rig.lookup.leases[0].valid = False
-    assert rig.side.promise(asked, 0) == 64
+    assert rig.promised(asked) == 64
     assert len(rig.lookup.leases) == 2
     rig.side.finished("a")
     assert [lease.released for lease in rig.lookup.leases] == [1, 1]
@@ -173,7 +180,7 @@ def test_a_request_that_asks_again_has_its_promise() -> None:
 def test_a_request_is_put_off_while_its_blocks_are_fetched() -> None:
     rig = Rig()
     rig.lookup.pending = True
-    assert rig.side.promise(request("a", 100), 0) is None
+    assert rig.promised(request("a", 100)) is None
 
 
 def test_a_key_that_failed_is_not_promised_until_it_is_saved_anew() -> None:
@@ -182,12 +189,12 @@ def test_a_key_that_failed_is_not_promised_until_it_is_saved_anew() -> None:
     rig.start(request("a", 100, "same"), [1, 2, 3, 4])
     rig.step(("a", [1, 2, 3, 4], 96), a=4)
     rig.over({2})
-    assert rig.side.promise(request("b", 100, "same"), 0) == 1 * BLOCK
+    assert rig.promised(request("b", 100, "same")) == 1 * BLOCK
     rig.side.finished("b")
     plan = rig.step(cached=(("a", [], 32),), a=68)  # vLLM computes from the block that failed on.
     assert saved(plan) == [("a", 0, [1, 2, 3])]
     rig.over(())
-    assert rig.side.promise(request("c", 100, "same"), 0) == 3 * BLOCK
+    assert rig.promised(request("c", 100, "same")) == 3 * BLOCK
 
 
 @pytest.mark.parametrize(("ranks", "overlapping"), [(2, False), (1, True)])
@@ -207,9 +214,9 @@ def test_nothing_is_saved_before_it_is_known_whether_all_ranks_loaded(ranks: int
 def test_a_rank_that_cannot_is_named() -> None:
     rig = Rig()
     good = Shard(host=host())
-    assert rig.side.set_shards([good, good.broken("rank 1: odd")], 2) == "rank 1: odd"
-    assert "1 of 2 ranks" in rig.side.set_shards([good], 2)
-    assert "another host" in rig.side.set_shards([Shard(host="elsewhere")], 1)
+    assert rig.side.set_shards([[good], [good.broken("rank 1: odd")]], 2) == "rank 1: odd"
+    assert "1 of 2 ranks" in rig.side.set_shards([[good]], 2)
+    assert "another host" in rig.side.set_shards([[Shard(host="elsewhere")]], 1)
 
 
 def test_blocks_that_do_not_fit_are_a_problem_with_a_remedy() -> None:
@@ -219,7 +226,7 @@ def test_blocks_that_do_not_fit_are_a_problem_with_a_remedy() -> None:
     assert "raise l1_capacity" in rig.side.set_shards(shards, 2)
     rig.lookup.bytes = 0  # Nobody answers yet.
     assert rig.side.set_shards(shards, 2) == ""
-    assert "hash block of 24" in BlockTables(32, 24, "sha256", trust=False, decode=False).problem()
+    assert "hash block of 24" in BlockTables([Group(("0",), "FullAttentionSpec", BLOCK)], 24, "sha256", trust=False, decode=False).problem()
 
 
 def test_what_another_connector_told_is_not_taken_for_ours() -> None:
@@ -246,7 +253,7 @@ def test_steps_that_are_not_reported_do_not_shift_the_others() -> None:
     number = rig.step(("a", [1, 2, 3, 4], 96), a=4).number
     rig.side.outcome(number, {2})
     assert [lease.released for lease in rig.lookup.leases] == [1]
-    assert rig.side.promise(request("b", 100, "same"), 0) == 1 * BLOCK
+    assert rig.promised(request("b", 100, "same")) == 1 * BLOCK
 
 
 def test_hashes_that_are_not_trusted_are_a_problem_and_not_an_exception() -> None:
@@ -265,7 +272,7 @@ def test_what_is_raised_inside_does_not_reach_the_engine() -> None:
     assert rig.start(odd, [1, 2, 3, 4, 5, 6, 7]) == 0
     rig.start(request("b", 200), [11, 12, 13, 14, 15, 16, 17])
     plan = rig.step(("a", [1, 2, 3, 4, 5, 6, 7], 0), ("b", [11, 12, 13, 14, 15, 16, 17], 192), a=200, b=8)
-    assert [load.block_ids for load in plan.loads] == [[11, 12, 13, 14, 15, 16]]  # It was promised.
+    assert [load.pieces[0].block_ids for load in plan.loads] == [[11, 12, 13, 14, 15, 16]]  # It was promised.
     assert plan.saves == []
     rig.over(())
     assert rig.step(cached=(("b", [18], 200),), b=1).saves == []  # Its table is not complete.
@@ -280,7 +287,7 @@ def test_a_step_that_takes_long_keeps_its_outcome(monkeypatch: pytest.MonkeyPatc
     assert saved(rig.step(cached=(("a", [], 128),), a=32)) == []  # Whether it loaded is not known yet.
     assert [lease.released for lease in rig.lookup.leases] == [1]
     rig.over({1})
-    assert rig.side.promise(request("b", 100, "same"), 0) == 0
+    assert rig.promised(request("b", 100, "same")) == 0
 
 
 def test_what_was_computed_before_a_reset_is_not_saved_after_it() -> None:
@@ -302,7 +309,7 @@ def test_who_never_saves_asks_for_a_failed_key_again_later(monkeypatch: pytest.M
     rig.start(request("a", 100, "same"), [1, 2, 3, 4])
     rig.step(("a", [1, 2, 3, 4], 96), a=4)
     rig.over({1})
-    assert rig.side.promise(request("b", 100, "same"), 0) == 0
+    assert rig.promised(request("b", 100, "same")) == 0
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 3600)
-    assert rig.side.promise(request("b", 100, "same"), 0) == 3 * BLOCK
+    assert rig.promised(request("b", 100, "same")) == 3 * BLOCK

@@ -1,4 +1,4 @@
-"""vLLM's OpenAI server, started by the launcher with a command line and an environment of older deployments."""
+"""vLLM's own OpenAI server with an environment of older deployments: the plugin adds the connector to its flags."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                    "AIBRIX_LLM_KV_CACHE": "1", "AIBRIX_LLM_KV_CACHE_KV_CACHE_NS": "aibrix",
                    "AIBRIX_LLM_KV_CACHE_SOCKET": "/no/such.sock", "VINEYARD_CACHE_METRICS_ENABLED": "1",
                    "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_LOGGING_LEVEL": "INFO"}
-    command = [sys.executable, "-m", "reprise.vllm.serve", "--port", str(port), "--host", "127.0.0.1",
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--port", str(port), "--host", "127.0.0.1",
                "--model", str(folder), "--served-model-name", NAME, "--trust-remote-code", "--max-model-len", "1024",
-               "--enable-prefix-caching", "--disable-fastapi-docs", "--swap-space", "4", "--dtype", "float32",
+               "--enable-prefix-caching", "--disable-fastapi-docs", "--dtype", "float32",
                "--enforce-eager", "--block-size", "32", "--max-num-seqs", "4", "--num-gpu-blocks-override", "64",
                "--enable-prompt-tokens-details", "--api-key", KEY]
     child = subprocess.Popen(command, env=environment, start_new_session=True)

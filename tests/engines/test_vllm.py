@@ -205,9 +205,9 @@ def test_wrong_bytes_would_be_seen(model: Path, baseline: Baseline, monkeypatch:
     expected = baseline(prompts)
 
     def flipped(self: Any, load: Any, cache: Any) -> bool:
-        pieces = self._layout.pieces
+        pieces = self._layouts[0].pieces
         with cache.attach(load.token) as lease:
-            for i, block_id in enumerate(load.block_ids):
+            for i, block_id in enumerate(load.pieces[0].block_ids):
                 wrong = bytearray(lease[i])
                 wrong[7] ^= 0x40  # The exponent of one number.
                 pieces.scatter([block_id], [wrong])

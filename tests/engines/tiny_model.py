@@ -13,8 +13,12 @@ from safetensors.torch import save_file
 HIDDEN, HEADS, KV_HEADS, HEAD_DIM, VOCABULARY, INTERMEDIATE = 128, 4, 2, 32, 512, 256
 
 
-def make(folder: Path, layers: int = 3, seed: int = 1) -> Path:
-    """Writes config.json and model.safetensors (float32); the same seed gives the same bytes."""
+def make(folder: Path, layers: int = 3, seed: int = 1, *, windows: str = "", window: int = 0) -> Path:
+    """Writes config.json and model.safetensors (float32); the same seed gives the same bytes.
+
+    `windows`: a letter a layer, "s" for one that sees the last `window` tokens, "f" for one that sees all.
+    """
+    layers = len(windows) or layers
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": HIDDEN, "head_dim": HEAD_DIM,
@@ -23,6 +27,9 @@ def make(folder: Path, layers: int = 3, seed: int = 1) -> Path:
         "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": False,
         "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "float32",
     }
+    if windows:
+        kinds = {"s": "sliding_attention", "f": "full_attention"}
+        config |= {"layer_types": [kinds[letter] for letter in windows], "sliding_window": window}
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     generator = torch.Generator().manual_seed(seed)
 

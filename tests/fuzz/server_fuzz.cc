@@ -3,9 +3,10 @@
 //
 // Input: one byte (bit 7: headers are made right first; bit 6: over the Unix socket; bit 5: the session is opened
 // properly before; bits 0 to 4: how small the pieces are), then frames back to back.
-#include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -23,15 +24,23 @@ void require(bool ok) {
   if (!ok) std::abort();
 }
 
+// The client's end of the connection. Shared with the stream, which may go first.
+struct Peer {
+  FileDescriptor end;
+  bool over = false;
+  unsigned calls = 0;  // to the stream
+};
+
 // Gives what the client says in small pieces; throws away what it is told.
 class ScriptedStream final : public Stream {
  public:
-  ScriptedStream(std::string said, std::size_t piece, std::shared_ptr<bool> over)
-      : said_(std::move(said)), piece_(piece), over_(std::move(over)), event_(::eventfd(0, EFD_CLOEXEC)) {}
+  ScriptedStream(std::string said, std::size_t piece, FileDescriptor end, std::shared_ptr<Peer> peer)
+      : said_(std::move(said)), piece_(piece), end_(std::move(end)), peer_(std::move(peer)) {}
 
   Moved read(std::span<const MutableBytes> pieces) override {
+    ++peer_->calls;
     if (at_ == said_.size()) {
-      *over_ = true;
+      peer_->over = true;
       return {Flow::kClosed, 0};
     }
     if (++reads_ % 3 == 0) return {Flow::kWantRead, 0};
@@ -41,12 +50,13 @@ class ScriptedStream final : public Stream {
     return {Flow::kMoved, count};
   }
   Moved write(std::span<const Bytes> pieces) override {
+    ++peer_->calls;
     std::size_t all = 0;
     for (const Bytes piece : pieces) all += piece.size();
     if (++writes_ % 4 == 0) return {Flow::kWantWrite, 0};
     return {Flow::kMoved, std::min(all, 64 * piece_)};
   }
-  [[nodiscard]] int fd() const override { return event_.get(); }
+  [[nodiscard]] int fd() const override { return end_.get(); }
   void shutdown() override { at_ = said_.size(); }
   [[nodiscard]] std::string peer() const override { return "fuzzer"; }
   [[nodiscard]] std::string failure() const override { return ""; }
@@ -55,8 +65,8 @@ class ScriptedStream final : public Stream {
  private:
   const std::string said_;
   const std::size_t piece_;
-  const std::shared_ptr<bool> over_;  // shared with the test, which outlives the stream only sometimes
-  const FileDescriptor event_;
+  const FileDescriptor end_;
+  const std::shared_ptr<Peer> peer_;
   std::size_t at_ = 0;
   unsigned reads_ = 0;
   unsigned writes_ = 0;
@@ -147,7 +157,9 @@ std::string repaired(std::string frames) {
 void run(House& house, std::uint8_t flags, std::string said) {
   if ((flags & 0x80) != 0) said = repaired(std::move(said));
   if ((flags & 0x20) != 0) said = proper_opening() + said;
-  const auto over = std::make_shared<bool>(false);  // see ScriptedStream
+  std::array<int, 2> ends{};
+  require(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+  const auto peer = std::make_shared<Peer>(FileDescriptor(ends[1]));
   auto waiting = std::make_unique<WaitingPool>(1);
   ConnectionHost host{
       .doorkeeper = house,
@@ -158,13 +170,19 @@ void run(House& house, std::uint8_t flags, std::string said) {
       .draining = house.draining,
       .spinning = house.spinning,
       .max_spinning = 1,
-      .gone = [&](std::uint64_t) { *over = true; },
+      .gone = [&](std::uint64_t) { peer->over = true; },
   };
   const std::size_t piece = 1 + std::size_t{flags & 0x1FU} * (flags & 0x1FU) * 64;
   auto connection = std::make_shared<Connection>(
-      host, 1, std::make_unique<ScriptedStream>(std::move(said), piece, over), (flags & 0x40) != 0, "");
+      host, 1, std::make_unique<ScriptedStream>(std::move(said), piece, FileDescriptor(ends[0]), peer),
+      (flags & 0x40) != 0, "");
   connection->start();
-  while (!*over) connection->on_ready();
+  while (!peer->over) {
+    const unsigned calls = peer->calls;
+    connection->on_ready();
+    // Neither read from nor written to: dismissed, and waited for because it could still write to shared memory.
+    if (peer->calls == calls) peer->end = FileDescriptor();
+  }
   connection->on_ready();
   static_cast<void>(connection->view(std::chrono::steady_clock::now()));
   waiting.reset();  // before what its tasks use

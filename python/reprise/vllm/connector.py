@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole
+from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole, SupportsHMA
 
 from .. import _native
 from .._errors import ConfigError
+from . import memory, profiling
+from .events import events_for
+from .flush import Flusher
+from .groups import Group, Groups, groups_of
 from .home import PrivateServer, home_of, open_cache, reachable
+from .levels import Levels
 from .lookup import Lookup
+from .operations import Operations
 from .plan import Done, Handshake, Plan
 from .scheduler import SchedulerSide, shards_in_order
 from .settings import Settings
+from .sources import hit_sources
 from .tables import BlockTables
 from .tally import Tally
 from .worker import WorkerSide
@@ -23,8 +31,10 @@ from .worker import WorkerSide
 logger = logging.getLogger("vllm.reprise")
 
 
-class RepriseConnector(KVConnectorBase_V1):
+class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
     """Keeps the KV of prompts in Reprise and gives it back; docs/vllm.md has its settings."""
+
+    _counts_operations = False  # For the metrics of the drop-in.
 
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any = None) -> None:
         super().__init__(vllm_config, role, kv_cache_config)
@@ -36,19 +46,34 @@ class RepriseConnector(KVConnectorBase_V1):
         self._scheduler: SchedulerSide | None = None
         self._worker: WorkerSide | None = None
         self._failed_parked: set[str] = set()  # Of this step.
+        self._flusher: Flusher | None = None
         if role == KVConnectorRole.WORKER:
             self._worker = WorkerSide(vllm_config, self._settings, kv_cache_config)
+            self._worker.operations = Operations() if self._counts_operations else None
             return
         # vLLM reads it after this: a block that does not come is computed, whatever the default is.
         transfer.kv_load_failure_policy = "recompute"
-        cache = self._come_home(self._engine_id)
         settings = self._settings
+        if not settings.cache_url:
+            memory.check(settings.options["l1.capacity"], memory.available())
+        cache = self._come_home(self._engine_id)
+        saves = transfer.kv_role != "kv_consumer"
+        self._flusher = Flusher(cache, settings.flush_timeout) if cache and saves else None
         lookup = Lookup(cache, settings.lookup_timeout, settings.fetch_timeout, Tally()) if cache else None
+        groups = _groups(vllm_config, kv_cache_config)
+        tables = _tables(vllm_config, kv_cache_config, groups, settings)
         self._scheduler = SchedulerSide(
-            settings, lookup, home_of(settings, self._engine_id),
-            _tables(vllm_config, kv_cache_config, settings), scope=scope,
-            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=transfer.kv_role != "kv_consumer",
+            settings, lookup, home_of(settings, self._engine_id), Groups(groups), tables, scope=scope,
+            overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=saves,
             park_above=_park_above(vllm_config, settings))
+        reports = self._scheduler.reports
+        if cache:
+            reports.levels = Levels(cache)
+            reports.events = events_for(vllm_config, kv_cache_config, tables.hash_tokens, settings.event_checks,
+                                        self._scheduler.there)
+        if self._counts_operations:
+            reports.operations = Operations()
+        profiling.start(settings.profiling_server, scope or "reprise")
 
     @property
     def requires_kv_delivery(self) -> bool:
@@ -107,7 +132,8 @@ class RepriseConnector(KVConnectorBase_V1):
         """Reads what the step needs before it runs."""
         plan = self._plan()
         if self._worker and plan:
-            self._worker.load(plan)
+            with profiling.span("load"):
+                self._worker.load(plan)
 
     def wait_for_layer_load(self, layer_name: str) -> None:
         """Nothing: all layers were read before."""
@@ -119,7 +145,8 @@ class RepriseConnector(KVConnectorBase_V1):
         """Stores what the step has completed."""
         plan = self._plan()
         if self._worker and plan:
-            self._worker.save(plan)
+            with profiling.span("save"):
+                self._worker.save(plan)
 
     def get_finished(self, finished_req_ids: set[str]) -> tuple[set[str] | None, set[str] | None]:
         """Parked requests of which this rank has ended the load, one way or the other."""
@@ -140,8 +167,9 @@ class RepriseConnector(KVConnectorBase_V1):
         return self._worker.take_failed() if self._worker else set()
 
     def get_kv_connector_stats(self) -> Any:
-        """What this worker counted since the last call."""
-        counted = self._worker.tally.take() if self._worker else {}
+        """What this side counted since the last call."""
+        side = self._worker or (self._scheduler and self._scheduler.reports)
+        counted = side.take_stats() if side else {}
         if not counted:
             return None
         from .stats import RepriseStats
@@ -150,10 +178,16 @@ class RepriseConnector(KVConnectorBase_V1):
 
     @classmethod
     def build_kv_connector_stats(cls, data: dict[str, Any] | None = None) -> Any:
-        """Counts of a worker that came here as plain data."""
+        """For vLLM's log, of counts that came here as plain data."""
         from .stats import RepriseStats
 
-        return RepriseStats(data=data or {})
+        return RepriseStats.sums(data or {})
+
+    def get_external_cache_hit_sources(self, request: Any, num_external_tokens: int) -> dict[Any, int]:
+        """Which tier the tokens of a request come from that was allocated just now."""
+        if self._scheduler is None:
+            return {}
+        return hit_sources(*self._scheduler.reports.hit(request.request_id, num_external_tokens))
 
     @classmethod
     def build_prom_metrics(cls, vllm_config: Any, metric_types: Any, labelnames: list[str],
@@ -167,7 +201,7 @@ class RepriseConnector(KVConnectorBase_V1):
         """Which step this worker has finished."""
         plan = self._plan()
         failed, self._failed_parked = frozenset(self._failed_parked), set()
-        return Done(plan.number, failed) if self._worker and plan else None
+        return Done(plan.number, failed, self._worker.take_unsaved()) if self._worker and plan else None
 
     def shutdown(self) -> None:
         """Leaves the cache, and ends the private server."""
@@ -192,6 +226,7 @@ class RepriseConnector(KVConnectorBase_V1):
         if not problem:
             return
         self._scheduler.close()
+        self._flusher = None
         self._stop_server()
         if self._settings.strict:
             raise ValueError(problem)
@@ -215,7 +250,10 @@ class RepriseConnector(KVConnectorBase_V1):
 
     def build_connector_meta(self, scheduler_output: Any) -> Plan:
         """The step's plan for the workers."""
-        return self._scheduler.plan(scheduler_output) if self._scheduler else Plan()
+        if self._scheduler is None:
+            return Plan()
+        with profiling.span("plan"):
+            return self._scheduler.plan(scheduler_output)
 
     def update_connector_output(self, connector_output: Any) -> None:
         """What became of a step."""
@@ -225,13 +263,29 @@ class RepriseConnector(KVConnectorBase_V1):
         failed = done.failed if isinstance(done, Done) else frozenset()
         self._scheduler.arrived(connector_output.finished_recving or (), failed)
         if isinstance(done, Done):
-            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or ())
+            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or (), done.unsaved)
+
+    def take_events(self) -> Iterable[Any]:
+        """What routers are to know of the blocks in the cache."""
+        events = self._scheduler.reports.events if self._scheduler else None
+        return events.take() if events else ()
 
     def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
         """The request is over; its blocks may go at once."""
         if self._scheduler:
             self._scheduler.finished(request.request_id)
+        if self._flusher and self._must_flush(request):
+            self._flusher.flush()
         return False, None
+
+    def request_finished_all_groups(self, request: Any, block_ids: tuple[list[int], ...]
+                                    ) -> tuple[bool, dict[str, Any] | None]:
+        """The same, where there may be several KV groups."""
+        return self.request_finished(request, list(block_ids[0]) if block_ids else [])
+
+    def _must_flush(self, request: Any) -> bool:
+        """Whether somebody relies on what it stored as soon as it is over."""
+        return self._settings.flush_finished
 
     def reset_cache(self) -> bool | None:
         """From now on nothing stored before is found."""
@@ -253,11 +307,20 @@ def _park_above(config: Any, settings: Settings) -> int | None:
     return 0
 
 
-def _tables(config: Any, kv_cache_config: Any, settings: Settings) -> BlockTables:
+def _groups(config: Any, kv_cache_config: Any) -> list[Group]:
+    """The KV groups; where they cannot be cached, which the workers tell, one that stands for them."""
+    block = int(config.cache_config.block_size)
+    try:
+        groups = groups_of(kv_cache_config)
+    except Exception as error:
+        logger.debug("Reprise: %s", error)
+        groups = []
+    return groups or [Group((), "FullAttentionSpec", block)]
+
+
+def _tables(config: Any, kv_cache_config: Any, groups: list[Group], settings: Settings) -> BlockTables:
     cache = config.cache_config
-    block = int(cache.block_size)
-    if kv_cache_config is not None and kv_cache_config.kv_cache_groups:
-        block = int(kv_cache_config.kv_cache_groups[0].kv_cache_spec.block_size)
-    unit = int(getattr(kv_cache_config, "hash_block_size", None) or getattr(cache, "hash_block_size", None) or block)
-    return BlockTables(block, unit, str(cache.prefix_caching_hash_algo), trust=settings.trust_hashes,
+    told = getattr(kv_cache_config, "hash_block_size", None) or getattr(cache, "hash_block_size", None)
+    unit = int(told or math.gcd(*(group.block_tokens for group in groups)))
+    return BlockTables(groups, unit, str(cache.prefix_caching_hash_algo), trust=settings.trust_hashes,
                        decode=settings.store_decode)

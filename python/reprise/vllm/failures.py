@@ -9,10 +9,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 
+from .groups import KEY
 from .plan import Save
 
-_KEY = 16
-_MAX_KEYS = 1 << 16
+_MAXKEYS = 1 << 16
 _FORGET_AFTER = 60.0  # Seconds after which an engine that saves nothing tries a key again.
 
 
@@ -30,27 +30,27 @@ class FailedKeys:
         for key in keys:
             self._keys[key] = now
             self._keys.move_to_end(key)
-        while len(self._keys) > _MAX_KEYS:
+        while len(self._keys) > _MAXKEYS:
             self._keys.popitem(last=False)
 
-    def leading(self, keys: bytes) -> bytes:
-        """Those of `keys`, 16 bytes each, that come before the first that failed."""
+    def first(self, keys: bytearray, begin: int, end: int) -> int:
+        """The first of blocks [begin, end) that failed, or `end`. `keys`: of all blocks, 16 bytes each."""
         if not self._saves:  # Nobody here stores them anew.
             old = time.monotonic() - _FORGET_AFTER
             while self._keys and next(iter(self._keys.values())) < old:
                 self._keys.popitem(last=False)
         if self._keys:
-            for at in range(0, len(keys), _KEY):
-                if keys[at:at + _KEY] in self._keys:
-                    return keys[:at]
-        return keys
+            for i in range(begin, end):
+                if bytes(keys[i * KEY:(i + 1) * KEY]) in self._keys:
+                    return i
+        return end
 
     def stored(self, saves: Iterable[Save]) -> None:
         """These are stored anew."""
         if self._keys:
             for save in saves:
-                for at in range(save.first * _KEY, len(save.keys), _KEY):
-                    self._keys.pop(save.keys[at:at + _KEY], None)
+                for at in range(save.first * KEY, len(save.keys), KEY):
+                    self._keys.pop(save.keys[at:at + KEY], None)
 
     def clear(self) -> None:
         """Forgets all."""

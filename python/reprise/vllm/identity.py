@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .. import _native
+from .groups import Group
 from .settings import Settings
 
 _SAMPLE = 4 << 10  # Bytes looked at in each tensor, or in each stretch of a file of another kind.
@@ -23,7 +24,7 @@ _MAX_TABLE = 64 << 20
 
 @dataclass(frozen=True)
 class Shard:
-    """What one rank holds of a block; or why it can hold nothing."""
+    """What one rank holds of a block of one KV group; or why it can hold nothing."""
 
     model: str = ""
     revision: str = ""
@@ -54,21 +55,23 @@ class Shard:
         return replace(self, problem=problem)
 
 
-def shard_of(config: Any, settings: Settings, *, layout: str, block_tokens: int, block_bytes: int,
-             layer_names: list[str], pp_rank: int, tp_rank: int) -> Shard:
-    """The shard of one rank; `config` is vLLM's VllmConfig."""
+def shard_of(config: Any, settings: Settings, group: Group, *, layout: str, block_bytes: int, pp_rank: int,
+             tp_rank: int) -> Shard:
+    """The shard of one rank and KV group; `config` is vLLM's VllmConfig."""
     model, parallel, cache = config.model_config, config.parallel_config, config.cache_config
     name, revision = _model_identity(model)
     tp = int(parallel.tensor_parallel_size)
     heads = int(model.get_num_kv_heads(parallel))
-    numbers = sorted(int(found.group(1)) for found in map(re.compile(r"\.(\d+)\.").search, layer_names) if found)
-    first, last = (numbers[0], numbers[-1] + 1) if numbers else (0, len(layer_names))
+    numbers = sorted(int(found.group(1)) for found in map(re.compile(r"\.(\d+)\.").search, group.layers) if found)
+    first, last = (numbers[0], numbers[-1] + 1) if numbers else (0, len(group.layers))
     extras = {
         "engine": "vllm",
         "hash": str(cache.prefix_caching_hash_algo),
         "model_dtype": str(model.dtype).removeprefix("torch."),
         "quantization": str(model.quantization or "none"),
         "config": _config_digest(model),
+        "attention": f"{group.kind}:{group.window or 'all'}",
+        "layers": hashlib.sha256("|".join(group.layers).encode()).hexdigest()[:32],
         "tp": f"{tp_rank}/{tp}",
         "pp": f"{pp_rank}/{parallel.pipeline_parallel_size}",
     }
@@ -77,9 +80,12 @@ def shard_of(config: Any, settings: Settings, *, layout: str, block_tokens: int,
     device = str(config.device_config.device_type)
     if device == "cpu":
         extras["cpu"] = _cpu_kind()
+    else:
+        extras["device"] = _device_kind(device)
+        extras["kernels"] = _kernels(config, group)
     return Shard(
         model=settings.model or name, revision=revision, dtype=_cache_dtype(model, cache), layout=layout,
-        block_tokens=block_tokens, block_bytes=block_bytes, layers=(first, last),
+        block_tokens=group.block_tokens, block_bytes=block_bytes, layers=(first, last),
         heads=(tp_rank * heads, (tp_rank + 1) * heads), salt=settings.salt, host=host(),
         extras=tuple(sorted(extras.items())))
 
@@ -144,6 +150,23 @@ def _config_digest(model: Any) -> str:
     for noise in ("_name_or_path", "transformers_version", "_commit_hash"):
         told.pop(noise, None)
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _device_kind(device: str) -> str:
+    """Not which model of it: the bytes are those of layout and kernels. But fp8 is another type on AMD's."""
+    import torch
+
+    return "rocm" if device == "cuda" and torch.version.hip else device
+
+
+def _kernels(config: Any, group: Group) -> str:
+    """vLLM's attention backends of a group: two that see tensors of one shape may mean different things by them."""
+    layers = config.compilation_config.static_forward_context
+    names = set()
+    for layer in group.layers:
+        backend = getattr(layers.get(layer), "get_attn_backend", None)
+        names.add(str(backend().get_name()) if backend else "unknown")
+    return "+".join(sorted(names))
 
 
 def _cpu_kind() -> str:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .. import _native
+from .presence import presence
+from .sources import Sources
 from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
@@ -42,7 +44,7 @@ class _Fetch:
 
 
 class Lookup:
-    """Leases over the common run of all ranks."""
+    """Leases over the common run of all ranks and KV groups."""
 
     def __init__(self, cache: _native.Cache, timeout: float, fetch_timeout: float, tally: Tally) -> None:
         """`timeout`: of one call; `fetch_timeout`: longest time a request may wait for a slow tier. Seconds."""
@@ -50,31 +52,33 @@ class Lookup:
         self._timeout = timeout
         self._fetch_timeout = fetch_timeout
         self._tally = tally
-        self._slow_tier = False
+        self.sources = Sources()
         self._look_at = 0.0
         self._fetches: dict[str, _Fetch] = {}
         self._timeouts = 0
         self._pause = _PAUSE
         self._paused_until = 0.0
 
-    def ask(self, request_id: str, keys: bytes, namespaces: Sequence[_native.Namespace],
+    def ask(self, request_id: str, chains: Sequence[_native.Chain],
             worth: Callable[[int], float]) -> _native.Lease | Pending | None:
-        """None: nothing is there. `worth`: seconds that so many blocks are worth waiting for."""
+        """None: nothing is there. `worth`: seconds that so many blocks of each chain are worth waiting for."""
         now = time.monotonic()
         if now < self._paused_until:
             return None
+        self.sources.ask(request_id)
         try:
-            chains = [_native.Chain(ns, keys) for ns in namespaces]
             if self._has_slow_tier(now):
                 fetch = self._fetches.get(request_id)
                 look = fetch is None or (not fetch.over and fetch.look_at <= now < fetch.until)
                 found = self._match(chains) if look else None
+                if found:
+                    self.sources.seen(request_id, found)
                 if found and found.blocks == 0:
                     self.forget(request_id)
                     return None
                 if self._must_wait(request_id, chains, found, now, worth):
                     return PENDING
-            return self._acquire(chains)
+            return self._acquire(request_id, chains)
         except Exception as error:
             self._tally.problem(logger, "lookup", error)
             return None
@@ -82,6 +86,10 @@ class Lookup:
     def capacity(self) -> int:
         """Bytes of memory that the cache has; 0 while nobody answers."""
         return int(self._cache.stats().l1.capacity_bytes)
+
+    def presence(self, namespaces: Sequence[_native.Namespace], keys: Sequence[bytes]) -> list[bool | None]:
+        """Which blocks are there, as presence.py has it. Any thread may ask."""
+        return presence(self._cache, namespaces, keys, self._timeout)
 
     def forget(self, request_id: str) -> None:
         """The request does not ask any more."""
@@ -91,7 +99,7 @@ class Lookup:
         """Leaves the cache."""
         self._cache.close()
 
-    def _must_wait(self, request_id: str, chains: list[_native.Chain], found: _native.Match | None, now: float,
+    def _must_wait(self, request_id: str, chains: Sequence[_native.Chain], found: _native.Match | None, now: float,
                    worth: Callable[[int], float]) -> bool:
         """`found`: None where it is not time to look, or no longer."""
         fetch = self._fetches.get(request_id)
@@ -110,20 +118,22 @@ class Lookup:
         return True
 
     def _has_slow_tier(self, now: float) -> bool:
-        if not self._slow_tier and now >= self._look_at:
+        if not self.sources.slow_tier and now >= self._look_at:
             self._look_at = now + _LOOK
-            self._slow_tier = bool(self._cache.stats().l2.name)
-        return self._slow_tier
+            self.sources.slow_tier = self._cache.stats().l2.name
+        return bool(self.sources.slow_tier)
 
-    def _match(self, chains: list[_native.Chain]) -> _native.Match:
+    def _match(self, chains: Sequence[_native.Chain]) -> _native.Match:
         match = self._cache.match(chains, timeout=self._timeout)
         self._note(match.reason)
         return match
 
-    def _acquire(self, chains: list[_native.Chain]) -> _native.Lease | None:
+    def _acquire(self, request_id: str, chains: Sequence[_native.Chain]) -> _native.Lease | None:
         lease = self._cache.acquire(chains, timeout=self._timeout)
         match = lease.match
         self._note(match.reason if match else _native.Reason.UNAVAILABLE)
+        if match:
+            self.sources.seen(request_id, match)
         if match is None or match.blocks == 0:
             release(lease)
             return None

@@ -10,6 +10,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import (
     KVConnectorWorkerMetadata,
 )
 
+from .groups import Piece
 from .home import Home
 from .identity import Shard
 
@@ -20,19 +21,26 @@ class Load:
 
     request_id: str
     token: bytes
-    """Of the lease: it holds `leased` blocks of each rank, one rank after the other."""
+    """Of the lease: it holds `leased` blocks of each rank, one rank after the other. Empty: this cannot be loaded."""
     leased: int
-    block_ids: list[int]
-    """Block tables' ids of the first blocks of the lease: as many as are to be loaded."""
+    pieces: list[Piece]
+    prefix: int = 0
+    """Tokens before its first block."""
     parked: bool = False
     """vLLM has parked the request: it is read beside the steps, and no step needs it before it is reported."""
+
+    @property
+    def blocks(self) -> int:
+        """That one rank reads."""
+        return sum(len(piece.block_ids) for piece in self.pieces)
 
 
 @dataclass
 class Save:
-    """Blocks of one request that are complete after this step."""
+    """Blocks of one request and one KV group that are complete after this step."""
 
     request_id: str
+    group: int
     keys: bytes
     """16 bytes each, from the prompt's first block to the last one to save."""
     first: int
@@ -50,6 +58,8 @@ class Plan(KVConnectorMetadata):
     home: Home | None = None
     scope: str = ""
     """Part of the identity of every block."""
+    profiling: tuple[str, str] = ("", "")
+    """Where profiles go, and under which name; empty: nowhere."""
 
 
 @dataclass
@@ -59,14 +69,19 @@ class Done(KVConnectorWorkerMetadata):
     number: int
     failed: frozenset[str] = frozenset()
     """Parked requests of which this rank did not get all blocks."""
+    unsaved: frozenset[int] = frozenset()
+    """Indices of the plan's saves that are not wholly in the cache."""
 
     def aggregate(self, other: KVConnectorWorkerMetadata) -> KVConnectorWorkerMetadata:
         """Of several ranks that report the same step."""
-        return Done(self.number, self.failed | other.failed) if isinstance(other, Done) else self
+        if not isinstance(other, Done):
+            return self
+        return Done(self.number, self.failed | other.failed, self.unsaved | other.unsaved)
 
 
 @dataclass
 class Handshake(KVConnectorHandshakeMetadata):
     """What a worker tells the scheduler side once, after its KV tensors are there."""
 
-    shard: Shard
+    shards: tuple[Shard, ...]
+    """One for each KV group; or a single one that says why nothing can be cached."""

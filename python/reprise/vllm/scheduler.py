@@ -10,25 +10,26 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import _native
+from .events import Offer
 from .failures import FailedKeys
-from .gains import Gains
+from .groups import KEY, Groups
 from .home import Home
 from .identity import Shard, host
-from .lookup import PENDING, Lookup, release
+from .lookup import PENDING, Lookup, Pending, release
 from .parked import ParkedRequests
 from .plan import Load, Plan, Save
+from .reports import Reports
 from .settings import Settings
 from .tables import BlockTables
 from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
 
-_KEY = 16
 _MAX_STEPS = 1024  # Steps remembered whose outcome is not known.
 _HOLD_FOR = 60.0  # Seconds a lease is kept for workers that do not report.
 
@@ -41,7 +42,10 @@ class _Promise:
     first: int
     end: int
     blocks: int
+    run: int
+    """What the lease covers: `blocks`, or one more."""
     leased: int
+    keys: list[bytes]
     made_at: float
     parked: bool
     """It is read beside the steps, while vLLM goes on with others."""
@@ -61,7 +65,7 @@ class _Step:
 class SchedulerSide:
     """Promises and plans."""
 
-    def __init__(self, settings: Settings, lookup: Lookup | None, home: Home, tables: BlockTables, *,
+    def __init__(self, settings: Settings, lookup: Lookup | None, home: Home, groups: Groups, tables: BlockTables, *,
                  scope: str, overlapping: bool, saves: bool, park_above: int | None = None) -> None:
         """`overlapping`: a step may be planned before the outcome of the one before it is known.
 
@@ -70,28 +74,33 @@ class SchedulerSide:
         self._home = home
         self._scope = self._first_scope = scope
         self._settings = settings
+        self._profiling = (settings.profiling_server, scope or "reprise")
         self._lookup = lookup
+        self._groups = groups
         self._tables = tables
         self._overlapping = overlapping
         self._saves = saves
-        self._shards: list[Shard] = []
-        self._namespaces: list[_native.Namespace] = []
+        self._shards: list[Sequence[Shard]] = []  # By rank and group, and so are the namespaces.
+        self._namespaces: list[list[_native.Namespace]] = []
         self._promises: dict[str, _Promise] = {}
-        self._loads: list[tuple[Load, _Promise, bytes]] = []
-        self._park_above = park_above
+        self._loads: list[tuple[Load, _Promise]] = []
+        # What cannot fail in part is read beside the steps: whoever gets nothing begins anew.
+        self._park_above = park_above if groups.partial else 0
         self._parked = ParkedRequests()
         self._steps: deque[_Step] = deque()
         self._number = 0
         self._failed = FailedKeys(saves=saves)
-        self._asked = ("", 0)  # Who was asked for last, and for how many tokens.
-        self.gains = Gains()
+        self.reports = Reports()
+        self.gains = self.reports.gains
         self._tally = Tally()
 
-    def set_shards(self, shards: Sequence[Shard], expected: int) -> str:
-        """Learns what each rank holds, in order. Returns why nothing can be cached, or an empty text."""
-        problems = [shard.problem for shard in shards if shard.problem]
+    def set_shards(self, shards: Sequence[Sequence[Shard]], expected: int) -> str:
+        """Learns what each rank holds of each group, in order. Returns why nothing can be cached, or an empty text."""
+        problems = [shard.problem for of_rank in shards for shard in of_rank if shard.problem]
         problems += [f"rank {i} runs on another host: only engines of one host can be cached in this version"
-                     for i, shard in enumerate(shards) if shard.host != host() and not shard.problem]
+                     for i, of_rank in enumerate(shards) if any(s.host != host() and not s.problem for s in of_rank)]
+        problems += [f"rank {i} has {len(of_rank)} KV groups and the scheduler {len(self._groups.all)}"
+                     for i, of_rank in enumerate(shards) if len(of_rank) != len(self._groups.all)]
         problems += [problem] if (problem := self._tables.problem()) else []
         problems += [problem] if (problem := self._too_large(shards)) else []
         if len(shards) != expected:
@@ -99,7 +108,7 @@ class SchedulerSide:
         if problems:
             return problems[0]
         self._shards = list(shards)
-        self._namespaces = [shard.namespace(self._scope) for shard in shards]
+        self._namespaces = self._named()
         return ""
 
     # --- vLLM's calls, in the order of a step ---
@@ -123,79 +132,93 @@ class SchedulerSide:
 
     def _promise(self, request: Any, computed_tokens: int) -> int | None:
         self._parked.forget(request.request_id)
-        self._asked = (request.request_id, request.num_tokens - computed_tokens)
-        tokens = self._tables.block_tokens
-        if computed_tokens % tokens:
+        self.reports.asks(request.request_id, request.num_tokens - computed_tokens)
+        unit = self._groups.unit
+        if computed_tokens % unit:
             return 0
-        # Of a request that was parked, vLLM computes the last token again, whatever has come.
-        spare = 0 if self._park_above is not None else 1
-        first, end = computed_tokens // tokens, (request.num_tokens - spare) // tokens
+        # Of a request that was parked, vLLM computes the last token again, whatever has come: but not on a window that
+        # was cut for the token behind it.
+        spare = 0 if self._park_above is not None and self._groups.partial else 1
+        first, end = computed_tokens // unit, (request.num_tokens - spare) // unit
         made = self._promises.get(request.request_id)
         if made and (made.first, made.end) == (first, end) and made.lease.valid:
-            return made.blocks * tokens  # It could not be scheduled, and asks again.
+            return made.blocks * unit  # It could not be scheduled, and asks again.
         self._drop(request.request_id)
         if not self._usable(request):
             return 0
-        keys = self._failed.leading(self._tables.keys(request)[first * _KEY:end * _KEY])
-        if not keys:
-            return 0
-        lease = self._lookup.ask(request.request_id, keys, self._namespaces, self._worth) if self._lookup else None
+        keys = self._tables.keys(request)
+        lease = self._ask(request.request_id, keys, first, end)
         if lease is PENDING:
             return None
         blocks = lease.match.blocks if lease and lease.match else 0
         if not lease or not blocks:
             return 0
-        parked = self._large(blocks)
+        parked, run = self._large(blocks), blocks
         if not parked:
-            blocks = min(blocks, (request.num_tokens - 1) // tokens - first)
+            blocks = min(blocks, (request.num_tokens - 1) // unit - first)
         if not blocks:
             release(lease)
             return 0
         leased = len(lease) // len(self._namespaces)
-        self._promises[request.request_id] = _Promise(lease, first, end, blocks, leased, time.monotonic(), parked)
-        return blocks * tokens
+        named = self._groups.keys_between(keys, first, first + blocks)
+        self._promises[request.request_id] = _Promise(lease, first, end, blocks, run, leased, named, time.monotonic(),
+                                                      parked)
+        return blocks * unit
+
+    def _ask(self, request_id: str, keys: Sequence[bytearray], first: int, end: int) -> _native.Lease | Pending | None:
+        for group, packed in enumerate(keys):
+            stride = self._groups.stride(group)
+            end = min(end, len(packed) // KEY // stride)
+            end = self._failed.first(packed, first * stride, end * stride) // stride
+        if end <= first or self._lookup is None:
+            return None
+        chains = self._groups.chains(self._namespaces, keys, first, end)
+        answer = self._lookup.ask(request_id, chains, self._worth)
+        if answer is not PENDING:
+            self._lookup.sources.answered(request_id)
+        return answer
 
     def allocated(self, request: Any, block_ids: Sequence[Sequence[int]], external_tokens: int) -> None:
         """The promise is taken, or given up where `external_tokens` is 0."""
         self._tables.track(request, anew=not self._parked.returns(request.request_id))
-        if self._asked[0] == request.request_id:
-            self.gains.asked += self._asked[1]
-            self._asked = ("", 0)
         promise = self._promises.pop(request.request_id, None)
+        unit = self._groups.unit
+        taken = min(external_tokens // unit, promise.blocks) if promise else 0
+        if self._lookup:
+            self.reports.allocated(request, taken, unit, self._lookup.sources)
         if promise is None:
             return
-        blocks = min(external_tokens // self._tables.block_tokens, promise.blocks)
-        if blocks <= 0:
+        if taken <= 0:
             release(promise.lease)
             return
-        ids = list(block_ids[0][promise.first:promise.first + blocks])
-        keys = self._tables.keys(request)[promise.first * _KEY:(promise.first + blocks) * _KEY]
-        load = Load(request.request_id, promise.lease.token, promise.leased, ids, promise.parked)
-        self._loads.append((load, promise, keys))
-        self.gains.found += blocks * self._tables.block_tokens
+        pieces, good = self._groups.pieces(block_ids, promise.first, promise.run, taken)
+        token = promise.lease.token if good else b""
+        load = Load(request.request_id, token, promise.leased, pieces, promise.first * unit, promise.parked)
+        self._loads.append((load, promise))
 
     def plan(self, output: Any) -> Plan:
         """The step's loads, and the saves of what it completes."""
         now = time.monotonic()
         self._number += 1
         step = _Step(self._number, planned_at=now)
-        for load, promise, keys in self._loads:
+        for load, promise in self._loads:
             if load.parked:
-                self._parked.add(load.request_id, promise.lease, keys)
+                self._parked.add(load.request_id, promise.lease, b"".join(promise.keys))
                 continue
-            step.leases.append(promise.lease)
-            for i, block_id in enumerate(load.block_ids):
-                step.keys_of[block_id] = keys[i * _KEY:(i + 1) * _KEY]
-        plan = Plan([load for load, _, _ in self._loads], [], self._number, self._home, self._scope)
-        self._loads = []
+            step.leases.append(promise.lease)  # There is one group: a key for each block.
+            step.keys_of.update(zip(load.pieces[0].block_ids, promise.keys, strict=False))
+        plan = Plan([load for load, _ in self._loads], [], self._number, self._home, self._scope, self._profiling)
+        loads, self._loads = self._loads, []
         self._expire(now)
         uncertain = bool(step.keys_of) or any(s.keys_of for s in self._steps)
         # Of several ranks one may fail alone, and what the others compute is wrong as well: wait for the outcome.
         hold = uncertain and (len(self._namespaces) > 1 or self._overlapping)
         able = self._saves and self._lookup is not None and bool(self._namespaces)
         plan.saves = saves = self._advance(output, save=able and not hold)
+        self._announce(saves, loads)
         step.tokens = output.total_num_scheduled_tokens
-        self.gains.saved += sum(len(save.block_ids) for save in saves) * self._tables.block_tokens
+        groups = self._groups.all
+        self.gains.saved += sum(len(s.block_ids) * groups[s.group].block_tokens for s in saves) // len(groups)
         self.gains.log(logger, now)
         self._failed.stored(saves)
         if step.tokens or step.leases:  # Others move nothing.
@@ -204,8 +227,12 @@ class SchedulerSide:
                 self._over(self._steps.popleft(), ())
         return plan
 
-    def outcome(self, number: int, invalid_block_ids: Iterable[int]) -> None:
-        """The workers have finished step `number`. Those before it are over as well."""
+    def outcome(self, number: int, invalid_block_ids: Collection[int], unsaved: Collection[int] = ()) -> None:
+        """The workers have finished step `number`. Those before it are over as well.
+
+        unsaved: indices of the plan's saves of which some rank does not have every block.
+        """
+        self.reports.outcome(number, unsaved, bool(invalid_block_ids))
         while self._steps and self._steps[0].number <= number:
             step = self._steps.popleft()
             self._over(step, invalid_block_ids if step.number == number else ())
@@ -213,8 +240,8 @@ class SchedulerSide:
     def arrived(self, request_ids: Iterable[str], failed: Iterable[str]) -> None:
         """All ranks are done with the parked `request_ids`; one at least did not get all of those in `failed`."""
         keys = self._parked.failed(failed)
-        self._failed.add(keys[at:at + _KEY] for at in range(0, len(keys), _KEY))
-        self.gains.failed += len(keys) // _KEY * self._tables.block_tokens
+        self._failed.add(keys[at:at + KEY] for at in range(0, len(keys), KEY))
+        self.gains.failed += len(keys) // KEY * self._groups.unit
         self._parked.arrived(request_ids)
 
     def _over(self, step: _Step, invalid_block_ids: Iterable[int]) -> None:
@@ -223,7 +250,7 @@ class SchedulerSide:
         invalid = [step.keys_of[i] for i in invalid_block_ids if i in step.keys_of]
         if invalid:
             self._failed.add(invalid)
-            self.gains.failed += len(invalid) * self._tables.block_tokens
+            self.gains.failed += len(invalid) * self._groups.unit
             self._tables.rewind()
         for lease in step.leases:
             release(lease)
@@ -241,20 +268,23 @@ class SchedulerSide:
         self._loads = kept
         if self._lookup:
             self._lookup.forget(request_id)
+            self._lookup.sources.forget(request_id)
         self._tables.forget(request_id)
 
     def reset(self) -> bool:
         """Nothing stored so far is found again by this engine."""
         self._scope = f"{self._first_scope}:{uuid.uuid4().hex}"
-        self._namespaces = [shard.namespace(self._scope) for shard in self._shards]
+        self._namespaces = self._named()
         for request_id in list(self._promises):
             self._drop(request_id)
         self._tables.outdate()
         self._failed.clear()
+        self.reports.reset()
         return True
 
     def close(self) -> None:
         """Gives everything back."""
+        self.reports.close()
         for request_id in list(self._promises):
             self._drop(request_id)
         for step in self._steps:
@@ -262,22 +292,42 @@ class SchedulerSide:
                 release(lease)
         self._steps.clear()
         self._parked.close()
-        for _, promise, _ in self._loads:
+        for _, promise in self._loads:
             release(promise.lease)
         self._loads = []
         if self._lookup:
             self._lookup.close()
             self._lookup = None
 
+    def there(self, group: int, keys: Sequence[bytes]) -> Sequence[bool | None]:
+        """Which of these blocks every rank has in the cache; None for what is not known. Any thread may ask."""
+        lookup, namespaces = self._lookup, self._namespaces
+        if lookup is None or not namespaces:
+            return [None] * len(keys)
+        return lookup.presence([of_rank[group] for of_rank in namespaces], keys)
+
     # --- inside ---
+
+    def _announce(self, saves: Sequence[Save], loads: Sequence[tuple[Load, _Promise]]) -> None:
+        if self.reports.events is None:
+            return
+        request = self._tables.request
+        stored = [Offer.of(request(save.request_id), save.keys[save.first * KEY:], save.first, save.group)
+                  for save in saves]
+        one = len(self._groups.all) == 1  # A promise over several says nothing of each group's blocks.
+        found = [Offer(request(load.request_id), list(promise.keys), promise.first) for load, promise in loads if one]
+        self.reports.planned(self._number, stored, found)
+
+    def _named(self) -> list[list[_native.Namespace]]:
+        return [[shard.namespace(self._scope) for shard in of_rank] for of_rank in self._shards]
 
     def _usable(self, request: Any) -> bool:
         return (self._lookup is not None and bool(self._namespaces)
                 and not getattr(request, "skip_reading_prefix_cache", False) and self._tables.known(request))
 
-    def _too_large(self, shards: Sequence[Shard]) -> str:
+    def _too_large(self, shards: Sequence[Sequence[Shard]]) -> str:
         """Why not even one block of all ranks fits; empty if it does, or nobody knows yet."""
-        block = sum(shard.block_bytes for shard in shards)
+        block = sum(shard.block_bytes for of_rank in shards for shard in of_rank)
         capacity = self._lookup.capacity() if self._lookup else 0
         if not 0 < capacity < block:
             return ""
@@ -285,15 +335,17 @@ class SchedulerSide:
                 f"raise l1_capacity (of a daemon, --l1-capacity), or lower --block-size")
 
     def _large(self, blocks: int) -> bool:
-        each = max(shard.block_bytes for shard in self._shards)
+        each = max(sum(shard.block_bytes for shard in of_rank) for of_rank in self._shards)
         return self._park_above is not None and blocks * each > self._park_above
 
     def _worth(self, blocks: int) -> float:
         """Seconds that computing so many blocks takes here; nobody waits longer for them."""
-        rate = self.gains.tokens_per_second
+        rate, tokens = self.gains.tokens_per_second, blocks * self._groups.unit
+        per_token = self._settings.fetch_timeout_per_token
+        longest = tokens * per_token if per_token else self._settings.fetch_timeout
         if not rate or self._settings.fetch_if_slower:
-            return self._settings.fetch_timeout
-        return blocks * self._tables.block_tokens / rate
+            return longest
+        return min(longest, tokens / rate)
 
     def _advance(self, output: Any, *, save: bool) -> list[Save]:
         try:
@@ -321,8 +373,8 @@ class SchedulerSide:
         self._parked.expire(now - _HOLD_FOR)
 
 
-def shards_in_order(handshakes: Mapping[tuple[int, int], Any]) -> list[Shard]:
-    """By pipeline rank, then tensor rank: the order of a lease's parts."""
+def shards_in_order(handshakes: Mapping[tuple[int, int], Any]) -> list[Sequence[Shard]]:
+    """By pipeline rank, then tensor rank: the order of a lease's parts. Of each rank, one for each KV group."""
     # Where several connectors are used at once, vLLM passes on what the first of them told.
     strange = Shard(problem="the ranks told what another connector in MultiConnector wants to know: use one of the two")
-    return [getattr(handshakes[rank], "shard", strange) for rank in sorted(handshakes)]
+    return [getattr(handshakes[rank], "shards", (strange,)) for rank in sorted(handshakes)]

@@ -6,27 +6,24 @@ connector. Then vLLM's own server takes this process over: also where the comman
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
 
+from .command_line import lacking
+
 logger = logging.getLogger("vllm.reprise")
 
-_SWITCHES = ("VLLM_USE_VINEYARD_CACHE", "AIBRIX_LLM_KV_CACHE")
-_CONNECTOR = {"kv_connector": "AIBrixOffloadingConnector", "kv_role": "kv_both"}
 
-
-def mend(arguments: list[str], environment: Mapping[str, str],
-         unknown: Callable[[list[str]], list[str]]) -> tuple[list[str], list[str]]:
+def mend(arguments: list[str], environment: Mapping[str, str], unknown: Callable[[list[str]], list[str]], *,
+         block_unit: int = 16) -> tuple[list[str], list[str]]:
     """The command line for this vLLM, and what was changed. `unknown`: the words of it that vLLM does not know."""
     warnings: list[str] = []
     mended = _without(arguments, unknown(arguments), warnings)
-    switch = next((name for name in _SWITCHES if environment.get(name, "").lower() in ("1", "true")), None)
-    if switch and not any(word.split("=")[0] == "--kv-transfer-config" for word in mended):
-        mended += ["--kv-transfer-config", json.dumps(_CONNECTOR)]
-        warnings.append(f"{switch} is set: added --kv-transfer-config '{mended[-1]}'")
+    added, said = lacking(mended, environment, block_unit=block_unit)
+    mended += added
+    warnings += said
     if environment.get("VLLM_USE_V1") == "0":
         warnings.append("VLLM_USE_V1 is 0: this vLLM has its V1 engine alone, which is used")
     return mended, warnings
@@ -59,13 +56,19 @@ def _unknown_to_vllm(arguments: list[str]) -> list[str]:
     return make_arg_parser(FlexibleArgumentParser()).parse_known_args(arguments)[1]
 
 
+def block_unit() -> int:
+    """Tokens of which vLLM's blocks are a multiple on this platform."""
+    from vllm.platforms import current_platform
+
+    return 32 if current_platform.is_cpu() else 16
+
+
 def main() -> None:
     """Becomes vLLM's server."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     arguments = sys.argv[1:]
     try:
-        unknown = _unknown_to_vllm
-        mended, warnings = mend(arguments, os.environ, unknown)
+        mended, warnings = mend(arguments, os.environ, _unknown_to_vllm, block_unit=block_unit())
     except ImportError as error:  # Elsewhere in this version: vLLM says itself what it does not like.
         logger.warning("Reprise: flags are not looked at: %s", error)
         mended, warnings = mend(arguments, os.environ, lambda _: [])

@@ -30,16 +30,29 @@ class Settings:
     """Wait for them up to `fetch_timeout` even where computing would take less: to save the processor, or to test."""
     async_load_above: str = "64MiB"
     """Bytes of a rank above which a request is parked while its blocks are read: a size, 0 for all, or `never`."""
+    fetch_timeout_per_token: float = 0.0
+    """The same for each token that is fetched; 0: no limit of its own."""
     load_timeout: float = 2.0
     """Longest wait of a worker for the daemon before a load counts as failed."""
     store_timeout: float = 1.0
     """Longest wait of a worker for room for the blocks of one request."""
+    pinned_memory: str = "1GiB"
+    """KV on a GPU: page-locked memory of a worker that blocks are saved through, at most; those that find it full are
+    not saved."""
     start_timeout: float = 20.0
     """Longest wait for the private server to come up."""
+    flush_finished: bool = False
+    """Report a request as finished only when what it stored is in L2."""
+    flush_timeout: float = 2.0
+    """Longest wait for that."""
     trust_hashes: bool = False
     """Take block hashes that are not cryptographic."""
     store_decode: bool = False
     """Store blocks of generated tokens, too, not only those of prompts."""
+    event_checks: int = 500
+    """Announced blocks a second that are looked for again, where vLLM publishes KV events; 0: never."""
+    profiling_server: str = ""
+    """Address of a Pyroscope server that profiles of scheduler and workers go to."""
     model: str = ""
     """Name of the model in the namespace; empty for vLLM's."""
     salt: str = ""
@@ -72,10 +85,14 @@ class Settings:
         return set(map(_toml_key, extra))
 
     def _check(self, given: set[str]) -> None:
-        for name in ("lookup_timeout", "fetch_timeout", "load_timeout", "store_timeout", "start_timeout"):
+        for name in ("lookup_timeout", "fetch_timeout", "fetch_timeout_per_token", "load_timeout", "store_timeout",
+                     "start_timeout", "flush_timeout"):
             if not 0 <= getattr(self, name) <= 3600:
                 raise ConfigError(f"'{name}' is {getattr(self, name)}; it must be between 0 and 3600 seconds")
+        if not 0 <= self.event_checks <= 1_000_000:
+            raise ConfigError(f"'event_checks' is {self.event_checks}; it must be between 0 and 1000000 a second")
         self.async_bytes()
+        self.pinned_bytes()
         if self.cache_url and not self.cache_url.startswith("unix:"):
             raise ConfigError(f"cache_url is '{self.cache_url}'; workers attach through shared memory: unix:///path")
         ours = sorted(k for k in given if "." in k and not k.startswith("attach."))
@@ -84,30 +101,44 @@ class Settings:
 
     def async_bytes(self) -> int | None:
         """What `async_load_above` says; None: never."""
-        text = self.async_load_above.strip()
-        if text == "never":
+        if self.async_load_above.strip() == "never":
             return None
-        found = re.fullmatch(r"(\d+)\s*(KiB|MiB|GiB|)", text)
-        if not found:
-            raise ConfigError(f"'async_load_above' is '{text}'; it must be a size such as 64MiB, 0, or never")
-        return int(found[1]) << {"": 0, "KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
+        return _size("async_load_above", self.async_load_above, "64MiB, 0, or never")
+
+    def pinned_bytes(self) -> int:
+        """What `pinned_memory` says."""
+        return _size("pinned_memory", self.pinned_memory, "1GiB")
 
     def server_flags(self) -> list[str]:
         """Flags of `reprise serve` for the private server."""
         flags = []
         for key, value in self.options.items():
-            if not key.startswith("attach."):
+            if not key.startswith("attach.") or self._remote:
                 flags += ["--" + key.replace(".", "-"), value]
         return flags
 
+    @property
+    def _remote(self) -> bool:
+        """The private server attaches to another one behind it; the way to itself needs no options."""
+        return self.options.get("l2.url", "").startswith("tcp:")
+
     def attach_options(self) -> dict[str, str]:
         """Options of `Cache.open` for the attached cache."""
+        if self._remote:
+            return {}
         return {k.replace(".", "_").replace("-", "_"): v for k, v in self.options.items() if k.startswith("attach.")}
 
 
 def _toml_key(name: str) -> str:
     area, _, rest = name.replace(".", "_").replace("-", "_").partition("_")
     return f"{area}.{rest.replace('_', '-')}" if area in _AREAS and rest else name
+
+
+def _size(name: str, value: str, such: str) -> int:
+    found = re.fullmatch(r"(\d+)\s*(KiB|MiB|GiB|)", value.strip())
+    if not found:
+        raise ConfigError(f"'{name}' is '{value}'; it must be a size such as {such}")
+    return int(found[1]) << {"": 0, "KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
 
 
 def _text(value: Any) -> str:

@@ -7,35 +7,43 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import _native
+from .groups import KEY, NULL_BLOCK, Group
 from .plan import Save
-
-_KEY = 16
 
 
 @dataclass
-class _Entry:
-    request: Any
-    keys: bytearray = field(default_factory=bytearray)
+class _Table:
+    """Of one KV group."""
+
     ids: list[int] = field(default_factory=list)
     saved: int = 0
     """Blocks before this one are stored, or were offered."""
     saved_before: int = 0
     """What `saved` was before the last step that offered anything."""
+
+
+@dataclass
+class _Entry:
+    request: Any
+    tables: list[_Table]
+    keys: dict[int, bytearray] = field(default_factory=dict)
+    """By tokens of a block."""
     stale: bool = False
     """Its KV is of before a reset: nothing of it is saved until it begins anew."""
 
+    def begin(self, block_ids: Sequence[Sequence[int]]) -> None:
+        """It has these blocks and no others."""
+        self.tables = [_Table(list(ids)) for ids in block_ids]
+
 
 class BlockTables:
-    """Block ids and keys by request. One KV group."""
+    """Block ids and keys by request, for each KV group."""
 
-    def __init__(self, block_tokens: int, hash_tokens: int, algorithm: str, *, trust: bool, decode: bool) -> None:
-        """`hash_tokens`: tokens of one of vLLM's block hashes; `block_tokens` is a multiple."""
-        self.block_tokens = block_tokens
-        self._group = max(1, block_tokens // hash_tokens)
-        self._odd = ""
-        if block_tokens % hash_tokens:
-            self._odd = (f"--block-size {block_tokens} is no multiple of vLLM's hash block of {hash_tokens} tokens: "
-                         "choose one that is")
+    def __init__(self, groups: Sequence[Group], hash_tokens: int, algorithm: str, *, trust: bool,
+                 decode: bool) -> None:
+        """`hash_tokens`: tokens of one of vLLM's block hashes; each group's `block_tokens` is a multiple."""
+        self._groups = groups
+        self.hash_tokens = self._hash_tokens = hash_tokens
         self._algorithm = algorithm
         self._trust = trust
         self._decode = decode
@@ -46,24 +54,29 @@ class BlockTables:
         """False for requests whose hashes do not say everything that their KV depends on."""
         return getattr(request, "prompt_embeds", None) is None and getattr(request, "lora_request", None) is None
 
-    def keys(self, request: Any) -> bytes:
-        """Keys of all complete blocks that vLLM has hashed, 16 bytes each."""
+    def keys(self, request: Any) -> list[bytearray]:
+        """By group: keys of all complete blocks that vLLM has hashed, 16 bytes each. They are not the caller's."""
         entry = self._entries.get(request.request_id)
         if entry is None:
             if self._looked_up is None or self._looked_up[0] != request.request_id:
-                self._looked_up = (request.request_id, _Entry(request))
+                self._looked_up = (request.request_id, self._new(request))
             entry = self._looked_up[1]
-        return bytes(self._grown(entry, request))
+        return [self._grown(entry, request, group.block_tokens) for group in self._groups]
 
     def track(self, request: Any, *, anew: bool = True) -> None:
         """The request has blocks now; `anew`: they hold nothing of before a reset."""
         if request.request_id not in self._entries:
             found = self._looked_up
             mine = found is not None and found[0] == request.request_id
-            self._entries[request.request_id] = found[1] if found is not None and mine else _Entry(request)
+            self._entries[request.request_id] = found[1] if found is not None and mine else self._new(request)
         self._looked_up = None
         if anew:
             self._entries[request.request_id].stale = False
+
+    def request(self, request_id: str) -> Any:
+        """vLLM's Request of one that has blocks; None for others."""
+        entry = self._entries.get(request_id)
+        return entry.request if entry else None
 
     def forget(self, request_id: str) -> None:
         """The request is over."""
@@ -71,11 +84,15 @@ class BlockTables:
 
     def problem(self) -> str:
         """Why vLLM's hashes cannot be keys; empty if they can."""
-        if self._odd:
-            return self._odd
+        for group in self._groups:
+            if group.block_tokens % self.hash_tokens:
+                return (f"blocks of {group.block_tokens} tokens are no multiple of vLLM's hash block of "
+                        f"{self.hash_tokens}: choose a --block-size that is")
         try:
             probe = bytes(32 if self._algorithm.startswith("sha256") else 16)
-            _native.keys_from_hashes(self._algorithm, [probe] * self._group, self._group, self._trust)
+            for group in self._groups:
+                count = self._hashes(group.block_tokens)
+                _native.keys_from_hashes(self._algorithm, [probe] * count, count, self._trust)
         except Exception as error:
             return str(error)
         return ""
@@ -93,7 +110,8 @@ class BlockTables:
     def rewind(self) -> None:
         """What the last step offered was not stored: offer it again."""
         for entry in self._entries.values():
-            entry.saved = min(entry.saved, entry.saved_before)
+            for table in entry.tables:
+                table.saved = min(table.saved, table.saved_before)
 
     def advance(self, output: Any, *, save: bool) -> list[Save]:
         """Follows one step (vLLM's SchedulerOutput); returns what is complete after it and was not offered yet."""
@@ -101,8 +119,7 @@ class BlockTables:
         for new in output.scheduled_new_reqs:
             entry = self._entries.get(new.req_id)
             if entry:
-                entry.ids = list(new.block_ids[0])
-                entry.saved, entry.saved_before = 0, 0
+                entry.begin(new.block_ids)
                 self._complete(entry, new.req_id, new.num_computed_tokens, output, save, saves)
         cached = output.scheduled_cached_reqs
         resumed = getattr(cached, "resumed_req_ids", ())
@@ -112,10 +129,10 @@ class BlockTables:
                 continue
             fresh = cached.new_block_ids[i]
             if request_id in resumed:
-                entry.ids = list(fresh[0]) if fresh else []
-                entry.saved, entry.saved_before = 0, 0
+                entry.begin(fresh or [[] for _ in self._groups])
             elif fresh:
-                entry.ids.extend(fresh[0])
+                for table, ids in zip(entry.tables, fresh, strict=True):
+                    table.ids.extend(ids)
             self._complete(entry, request_id, cached.num_computed_tokens[i], output, save, saves)
         return saves
 
@@ -126,17 +143,28 @@ class BlockTables:
             return
         done = computed + output.num_scheduled_tokens.get(request_id, 0)
         limit = request.num_tokens if self._decode else request.num_prompt_tokens
-        keys = self._grown(entry, request)
-        end = min(done, limit) // self.block_tokens
-        end = min(end, len(keys) // _KEY, len(entry.ids))
-        entry.saved_before = entry.saved
-        if end > entry.saved:
-            saves.append(Save(request_id, bytes(keys[:end * _KEY]), entry.saved, entry.ids[entry.saved:end]))
-            entry.saved = end
+        for index, (group, table) in enumerate(zip(self._groups, entry.tables, strict=True)):
+            keys = self._grown(entry, request, group.block_tokens)
+            end = min(min(done, limit) // group.block_tokens, len(keys) // KEY, len(table.ids))
+            # What left the window before this step may be another request's by now.
+            begin = max(table.saved, group.skipped(computed))
+            while NULL_BLOCK in table.ids[begin:end]:
+                begin = table.ids.index(NULL_BLOCK, begin) + 1
+            table.saved_before = table.saved
+            if end > begin:
+                saves.append(Save(request_id, index, bytes(keys[:end * KEY]), begin, table.ids[begin:end]))
+                table.saved = end
 
-    def _grown(self, entry: _Entry, request: Any) -> bytearray:
-        have = len(entry.keys) // _KEY * self._group
-        hashes: Sequence[bytes] = request.block_hashes[have:]
-        if len(hashes) >= self._group:
-            entry.keys += _native.keys_from_hashes(self._algorithm, hashes, self._group, self._trust)
-        return entry.keys
+    def _new(self, request: Any) -> _Entry:
+        return _Entry(request, [_Table() for _ in self._groups])
+
+    def _hashes(self, block_tokens: int) -> int:
+        return block_tokens // self._hash_tokens
+
+    def _grown(self, entry: _Entry, request: Any, block_tokens: int) -> bytearray:
+        keys = entry.keys.setdefault(block_tokens, bytearray())
+        count = self._hashes(block_tokens)
+        hashes: Sequence[bytes] = request.block_hashes[len(keys) // KEY * count:]
+        if len(hashes) >= count:
+            keys += _native.keys_from_hashes(self._algorithm, hashes, count, self._trust)
+        return keys

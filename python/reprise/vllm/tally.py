@@ -6,8 +6,6 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from .identity import Shard
-
 FIELDS = ("loaded_blocks", "loaded_bytes", "load_seconds", "saved_blocks", "saved_bytes", "save_seconds",
           "failed_blocks")
 _QUIET = 10.0  # Seconds between two warnings of one kind.
@@ -27,16 +25,16 @@ class Tally:
     problems: int = 0
     _quiet_until: dict[str, float] = field(default_factory=dict)
 
-    def loaded(self, blocks: int, shard: Shard, seconds: float) -> None:
-        """Blocks that came from the cache."""
+    def loaded(self, blocks: int, size: int, seconds: float) -> None:
+        """Blocks that came from the cache, and their bytes."""
         self.loaded_blocks += blocks
-        self.loaded_bytes += blocks * shard.block_bytes
+        self.loaded_bytes += size
         self.load_seconds += seconds
 
-    def saved(self, blocks: int, shard: Shard, seconds: float) -> None:
-        """Blocks that went to the cache."""
+    def saved(self, blocks: int, size: int, seconds: float) -> None:
+        """Blocks that went to the cache, and their bytes."""
         self.saved_blocks += blocks
-        self.saved_bytes += blocks * shard.block_bytes
+        self.saved_bytes += size
         self.save_seconds += seconds
 
     def failed(self, blocks: int) -> None:

@@ -12,11 +12,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
+
 from .. import _native
+from . import profiling
+from .groups import Group, Groups, groups_of
 from .home import Home, open_cache
 from .identity import Shard, shard_of
-from .layouts import KvLayout, layout_of
+from .layouts import KvLayout, Staging, layout_of
 from .loading import Loader
+from .operations import Operation, Operations
 from .plan import Handshake, Load, Plan, Save
 from .settings import Settings
 from .tally import Tally
@@ -31,39 +36,42 @@ class WorkerSide:
         self._config = config
         self._settings = settings
         self._kv_cache_config = kv_cache_config
-        self._shard = Shard(problem="no KV tensors were registered")
+        self._shards: tuple[Shard, ...] = (Shard(problem="no KV tensors were registered"),)
         self._rank = 0
-        self._layout: KvLayout | None = None
+        self._groups: list[Group] = []
+        self._layouts: list[KvLayout] = []
         self._cache: _native.Cache | None = None
         self._home: Home | None = None
-        self._namespaces: dict[str, _native.Namespace] = {}
+        self._namespaces: dict[str, list[_native.Namespace]] = {}
         self._opening = threading.Lock()  # The loader's thread may be the first.
         self._loader = Loader(lambda load, home: self._load(load, self._open(home)), settings.fetch_timeout)
         self._failed: set[int] = set()
+        self._unsaved: set[int] = set()
         self._step_is_bad = False
         self.tally = Tally()
+        self.operations: Operations | None = None
 
     def register(self, kv_caches: Mapping[str, Any], pp_rank: int, tp_rank: int) -> None:
         """Learns where the KV tensors are. What is wrong with them is told to the scheduler side."""
         self._rank = pp_rank * int(self._config.parallel_config.tensor_parallel_size) + tp_rank
         try:
-            groups = self._kv_cache_config.kv_cache_groups
-            _check_supported(self._config, groups)
-            names = list(groups[0].layer_names)
-            layout = layout_of(kv_caches, names, self._kv_cache_config.num_blocks)
-            self._layout = layout
-            self._shard = shard_of(
-                self._config, self._settings, layout=layout.name, block_bytes=layout.pieces.block_bytes,
-                layer_names=names, block_tokens=groups[0].kv_cache_spec.block_size, pp_rank=pp_rank, tp_rank=tp_rank)
-            self._shard.namespace()
+            self._groups = groups_of(self._kv_cache_config)
+            _check_supported(self._config, self._groups)
+            self._layouts = [layout_of(kv_caches, group.layers, self._kv_cache_config.num_blocks, staging)
+                             for group, staging in zip(self._groups, self._staging(), strict=True)]
+            self._shards = tuple(
+                shard_of(self._config, self._settings, group, layout=layout.name,
+                         block_bytes=layout.pieces.block_bytes, pp_rank=pp_rank, tp_rank=tp_rank)
+                for group, layout in zip(self._groups, self._layouts, strict=True))
+            self._namespace("")
         except Exception as error:  # Of whatever kind: the engine runs without the cache.
-            self._shard = self._shard.broken(f"rank {self._rank}: {error}")
+            self._shards = (self._shards[0].broken(f"rank {self._rank}: {error}"),)
             if self._settings.strict:
                 raise
 
     def handshake(self) -> Handshake:
         """What the scheduler side must know of this rank."""
-        return Handshake(self._shard)
+        return Handshake(self._shards)
 
     def load(self, plan: Plan) -> None:
         """Reads what the step needs. Blocks that failed are in `take_failed`, and the step saves nothing.
@@ -71,6 +79,9 @@ class WorkerSide:
         What is parked is begun: `take_finished` tells when it has ended.
         """
         self._step_is_bad = False
+        profiling.start(*plan.profiling)
+        for layout in self._layouts:
+            layout.begin_step()
         for load in plan.loads:
             if load.parked:
                 self._loader.submit(load, plan.home)
@@ -99,15 +110,33 @@ class WorkerSide:
 
     def save(self, plan: Plan) -> None:
         """Stores what the step completed, unless something it was computed from failed to load."""
-        if self._step_is_bad:
-            return
-        for save in plan.saves:
+        self._unsaved = set(range(len(plan.saves)))
+        if not self._step_is_bad:
+            self._save_all(plan)
+        self._count_stored()
+
+    def _save_all(self, plan: Plan) -> None:
+        for at, save in enumerate(plan.saves):
             began = time.monotonic()
             try:
-                stored = self._save(save, self._open(plan.home), plan.scope)
-                self.tally.saved(stored, self._shard, time.monotonic() - began)
+                stored, present = self._save(save, self._open(plan.home), plan.scope)
+                size = stored * self._shards[save.group].block_bytes
+                self.tally.saved(stored, size, time.monotonic() - began)
+                if present == len(save.block_ids):
+                    self._unsaved.discard(at)
+                self._note_save(save, stored, began)
             except Exception as error:
                 self.tally.problem(logger, "save", error)
+                self._note_save(save, 0, began, "timeout" if isinstance(error, TimeoutError) else "error")
+        if plan.saves and self._settings.flush_finished:  # What the scheduler side flushes must be in the cache.
+            until = time.monotonic() + self._settings.store_timeout
+            for layout in self._layouts:
+                layout.settle(until)
+
+    def take_unsaved(self) -> frozenset[int]:
+        """Indices of the last plan's saves of which not every block is in the cache."""
+        unsaved, self._unsaved = frozenset(self._unsaved), set()
+        return unsaved
 
     def take_failed(self) -> set[int]:
         """Ids of blocks that were not loaded since the last call."""
@@ -115,31 +144,72 @@ class WorkerSide:
         return failed
 
     def close(self) -> None:
-        """Leaves the cache."""
+        """Stores what is under way, and leaves the cache."""
         self._loader.close(self._settings.load_timeout + 5.0)
+        for layout in self._layouts:
+            layout.close()
         self._leave()
 
+    def take_stats(self) -> dict[str, Any]:
+        """What is new since the last call, as data of RepriseStats; empty if that is nothing."""
+        operations = self.operations.take() if self.operations else []
+        return {**self.tally.take(), **({"operations": operations} if operations else {})}
+
+    def _note_load(self, load: Load, good: bool, seconds: float) -> None:
+        if self.operations:
+            tokens = max((len(p.block_ids) * self._groups[p.group].block_tokens for p in load.pieces), default=0)
+            self.operations.add(
+                Operation("connector", "recv", load.prefix, tokens, tokens if good else 0, seconds * 1000))
+
+    def _note_save(self, save: Save, stored: int, began: float, failure: str = "") -> None:
+        if self.operations and save.group == 0:  # Once, where several groups store their part of the same tokens.
+            size, took = self._groups[0].block_tokens, (time.monotonic() - began) * 1000
+            before, tokens = save.first * size, len(save.block_ids) * size
+            self.operations.add(Operation("cachemgr", "put", before, tokens, -1, took, failure),
+                                Operation("connector", "send", before, tokens, stored * size, took))
+
+    def _staging(self) -> list[Staging]:
+        """By group. A step ends at most as many blocks as fit into its tokens, and one more of each request."""
+        step = self._config.scheduler_config
+        pinned = self._settings.pinned_bytes() // len(self._groups)
+        return [Staging(pinned, int(step.max_num_batched_tokens) // group.block_tokens + int(step.max_num_seqs))
+                for group in self._groups]
+
+    def _count_stored(self) -> None:
+        """What was stored since the last step, where that takes longer than a step."""
+        for layout, shard in zip(self._layouts, self._shards, strict=False):
+            stored = layout.stored()
+            if stored:
+                self.tally.saved(stored.blocks, stored.blocks * shard.block_bytes, stored.seconds)
+                for problem in stored.problems:
+                    self.tally.problem(logger, "save", problem)
+
     def _count(self, load: Load, good: bool, seconds: float) -> None:
+        self._note_load(load, good, seconds)
         if good:
-            self.tally.loaded(len(load.block_ids), self._shard, seconds)
-        else:
-            self._failed.update(load.block_ids)
-            self.tally.failed(len(load.block_ids))
+            size = sum(len(piece.block_ids) * self._shards[piece.group].block_bytes for piece in load.pieces)
+            self.tally.loaded(load.blocks, size, seconds)
+            return
+        self.tally.failed(load.blocks)
+        if Groups(self._groups).partial:  # Otherwise vLLM is told of the request alone, and begins it anew.
+            self._failed.update(*(piece.block_ids for piece in load.pieces))
 
     def _load(self, load: Load, cache: _native.Cache) -> bool:
-        if self._layout is None:
+        if not load.token:
             return False
         with cache.attach(load.token) as lease:
-            return self._layout.pieces.scatter_from(lease, self._rank * load.leased, load.block_ids)
+            share = self._rank * load.leased
+            return all(self._layouts[piece.group].pieces.scatter_from(lease, share + piece.first, piece.block_ids)
+                       for piece in load.pieces)
 
-    def _save(self, save: Save, cache: _native.Cache, scope: str) -> int:
-        if self._layout is None:
-            return 0
-        chain = _native.Chain(self._namespace(scope), save.keys)
-        with cache.reserve(chain, start=save.first, timeout=self._settings.store_timeout) as room:
-            filled = self._layout.pieces.gather_into(room, 0, save.block_ids)
-            room.commit()
-        return filled
+    def _save(self, save: Save, cache: _native.Cache, scope: str) -> tuple[int, int]:
+        """Blocks that were copied, and those that the cache has now; of a device, some come later."""
+        # Blocks before a window may be gone: what is stored then need not begin at the front.
+        rule = _native.MatchRule.last(1) if self._groups[save.group].window else None
+        chain = _native.Chain(self._namespace(scope)[save.group], save.keys, rule=rule)
+        timeout = self._settings.store_timeout / len(self._groups)
+        room = cache.reserve(chain, start=save.first, timeout=timeout)
+        return self._layouts[save.group].store(room, save.block_ids)
 
     def _open(self, home: Home | None) -> _native.Cache:
         # Not earlier: the scheduler side, which starts the server, comes after the workers.
@@ -157,22 +227,17 @@ class WorkerSide:
             self._cache.close()
             self._cache = None
 
-    def _namespace(self, scope: str) -> _native.Namespace:
+    def _namespace(self, scope: str) -> list[_native.Namespace]:
         if scope not in self._namespaces:
-            self._namespaces = {scope: self._shard.namespace(scope)}
+            self._namespaces = {scope: [shard.namespace(scope) for shard in self._shards]}
         return self._namespaces[scope]
 
 
-def _check_supported(config: Any, groups: Any) -> None:
-    """ValueError for what would store KV that its hashes do not determine, or that is not understood."""
-    if len(groups) != 1:
-        raise ValueError(f"{len(groups)} KV groups: only models of one can be cached in this version")
-    spec = groups[0].kv_cache_spec
-    for one in getattr(spec, "kv_cache_specs", {"": spec}).values():
-        if type(one).__name__ not in ("FullAttentionSpec", "MLAAttentionSpec"):
-            raise ValueError(f"{type(one).__name__}: only KV of full attention can be cached in this version")
-    if getattr(groups[0], "is_eagle_group", False):
-        raise ValueError("KV of a draft model depends on the token behind a block: it cannot be cached")
+def _check_supported(config: Any, groups: list[Group]) -> None:
+    """ValueError for what would store KV that its hashes do not determine, or whose failures cannot be told."""
+    if not Groups(groups).partial and not hasattr(KVConnectorBase_V1, "get_transfer_results"):
+        raise ValueError("this vLLM cannot be told that a load of several KV groups or of a window failed"
+                         "; --disable-hybrid-kv-cache-manager makes it one group of full attention")
     if getattr(config.cache_config, "calculate_kv_scales", False):
         raise ValueError("calculate_kv_scales: the scales of the KV depend on what this engine saw first")
     parallel = config.parallel_config

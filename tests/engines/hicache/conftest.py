@@ -53,3 +53,41 @@ def daemons(tmp_path_factory):
             stack.callback(started.end)
             return started
         yield make
+
+
+@pytest.fixture
+def open_backend():
+    """Backends over a pool each, closed in the end. `more`: settings, or rank, ranks, model."""
+    from reprise.sglang import RepriseHiCache
+
+    from sglang_pools import SMALL, storage_config
+
+    made = []
+
+    def make(pool, *, mla=False, **more):
+        config = {name: more.pop(name) for name in ("rank", "ranks", "model") if name in more}
+        backend = RepriseHiCache(storage_config({**SMALL, **more}, mla=mla, layout=pool.layout, **config), {})
+        backend.register_mem_pool_host(pool)
+        backend.on_host_pools_registered()
+        made.append(backend)
+        return backend
+
+    yield make
+    for backend in made:
+        backend.close()
+
+
+@pytest.fixture
+def open_controller():
+    """SGLang's controllers with the backend attached, detached in the end."""
+    from sglang_pools import SMALL, controller, dynamic
+
+    made = []
+
+    def make(pool, backend="dynamic", **settings):
+        made.append(controller(pool, backend, dynamic(**{**SMALL, **settings})))
+        return made[-1]
+
+    yield make
+    for control in made:
+        control.detach_storage_backend()

@@ -6,6 +6,7 @@ import itertools
 import queue
 import types
 
+import pytest
 import torch
 from sglang.srt.managers.cache_controller import HiCacheController, PrefetchOperation
 from sglang.srt.mem_cache.device_pool_info import KVBufferLayout, KVBuffers, MHABufferInfo, MLABufferInfo
@@ -128,3 +129,34 @@ def prefetch(control, tokens, timeout=60):
         done = max(done, ack.completed_tokens or 0)
         if ack.completed_req:
             return operation.host_indices, done
+
+
+def pages_of(pool, at):
+    return [page_bytes(pool, slot) for slot in at.tolist()[::pool.page_size]]
+
+
+def same(a, b):
+    return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def every_call(backend, pool, keys):
+    """The answers of each call, of keys that are not there or cannot be stored."""
+    at = indices(*range(len(keys)))
+    return {
+        "get_v1": backend.batch_get_v1(keys, at), "set_v1": backend.batch_set_v1(keys, at),
+        "exists": backend.batch_exists(keys), "one": backend.exists(keys[0]),
+        "get": backend.batch_get(keys, [pool.get_dummy_flat_data_page() for _ in keys]),
+        "set": backend.batch_set(keys, [pool.get_data_page(0) for _ in keys]),
+        "get_one": backend.get(keys[0], pool.get_dummy_flat_data_page()),
+        "set_one": backend.set(keys[0], pool.get_data_page(0)),
+    }
+
+
+NOTHING = {"get_v1": [False] * 5, "set_v1": [False] * 5, "exists": 0, "one": False, "get": [None] * 5, "set": False,
+           "get_one": None, "set_one": False}
+
+
+SMALL = {"l1_capacity": "32MiB", "l1_populate": False}
+POOLS = [pytest.param(make, layout, id=f"{name}-{layout}")
+         for name, make, layouts in (("mha", mha_pool, MHA_LAYOUTS), ("mla", mla_pool, MLA_LAYOUTS))
+         for layout in layouts]

@@ -1,0 +1,112 @@
+"""KV events of the external tier, as a router gets them from vLLM's own publisher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+from vllm.config import KVEventsConfig
+from vllm.distributed.kv_events import AllBlocksCleared, BlockRemoved, BlockStored, KVEventBatch
+
+from harness import BLOCK, PATIENT, Daemon, Engine, eventually, prompts_of
+
+
+class Router:
+    """Subscribes to one engine, and remembers what it was told of each medium."""
+
+    def __init__(self, folder: Path) -> None:
+        self.endpoint = f"ipc://{folder}/events"
+        self._socket = zmq.Context.instance().socket(zmq.SUB)
+        self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+        self._socket.connect(self.endpoint)
+        self._decoder = msgspec.msgpack.Decoder(KVEventBatch)
+        self.stored: dict[str, dict[Any, BlockStored]] = {"CPU": {}, "GPU": {}}
+        self.removed: list[Any] = []
+        self.cleared = 0
+
+    @property
+    def config(self) -> KVEventsConfig:
+        """For the engine."""
+        return KVEventsConfig(enable_kv_cache_events=True, publisher="zmq", endpoint=self.endpoint)
+
+    def listen(self, wait_ms: int = 300) -> Router:
+        """Takes in what has come, until nothing comes for `wait_ms`."""
+        while self._socket.poll(wait_ms):
+            for event in self._decoder.decode(self._socket.recv_multipart()[2]).events:
+                self._take_in(event)
+        return self
+
+    def _take_in(self, event: Any) -> None:
+        if isinstance(event, AllBlocksCleared):
+            self.cleared += 1
+        elif isinstance(event, BlockRemoved):
+            for name in event.block_hashes:
+                self.stored[event.medium or "GPU"].pop(name, None)
+            if event.medium == "CPU":
+                self.removed += event.block_hashes
+        else:
+            for name in event.block_hashes:
+                self.stored[event.medium or "GPU"][name] = event
+
+    def close(self) -> None:
+        """Hears no more."""
+        self._socket.close(linger=0)
+
+
+def test_a_router_sees_what_is_stored_evicted_and_reset(model: Path, tmp_path: Path) -> None:
+    """The blocks of the external tier have the names of vLLM's own, and go when they are gone."""
+    router = Router(tmp_path)
+    with Daemon(tmp_path, "--l1-capacity", "1MiB", "--l1-policy", "lru") as daemon:
+        extra = {"cache_url": daemon.url, "event_checks": 5000, **PATIENT}
+        with Engine(model, extra, kv_events_config=router.config) as engine:
+            first = prompts_of(200, seed=1)
+            engine.ask(first, tokens=2)
+            eventually(lambda: router.listen().stored["CPU"], "something is announced")
+            _same_as_of_vllm(router, first[0], blocks=200 // BLOCK)
+
+            # What others push out of the daemon is taken back: a step is needed, for vLLM publishes with steps alone.
+            others = iter(range(100, 200))
+            kept = dict(router.stored["CPU"])
+
+            def gone() -> bool:
+                engine.ask(prompts_of(400, seed=next(others)), tokens=2)
+                return set(router.listen().removed) >= set(kept)
+
+            eventually(gone, "the first prompt's blocks are taken back")
+            assert not set(kept) & set(router.stored["CPU"])
+
+            engine.ask(first, tokens=2)
+            eventually(lambda: set(router.listen().stored["CPU"]) >= set(kept), "they are announced anew")
+
+            engine.forget(connector=True)
+            engine.ask(prompts_of(20, seed=3), tokens=2)  # Too short for a block.
+            eventually(lambda: not router.listen().stored["CPU"], "a reset takes everything back")
+            assert router.cleared
+    router.close()
+
+
+def _same_as_of_vllm(router: Router, prompt: list[int], blocks: int) -> None:
+    external, own = router.stored["CPU"], router.stored["GPU"]
+    assert len(external) == blocks
+    assert set(external) <= set(own)
+    for name, event in external.items():
+        at = event.block_hashes.index(name)
+        assert event.block_size == BLOCK and len(event.token_ids) == BLOCK * len(event.block_hashes)
+        assert len(event.extra_keys or []) == len(event.block_hashes)
+        theirs = own[name]
+        there = theirs.block_hashes.index(name)
+        assert _slice(event, at) == _slice(theirs, there)
+        assert (event.group_idx, event.kv_cache_spec_kind) == (theirs.group_idx, theirs.kv_cache_spec_kind)
+        assert _parent(event, at) == _parent(theirs, there)
+    told = [token for event in {id(e): e for e in external.values()}.values() for token in event.token_ids]
+    assert told == prompt[:blocks * BLOCK]
+
+
+def _slice(event: BlockStored, at: int) -> list[int]:
+    return list(event.token_ids[at * BLOCK:(at + 1) * BLOCK])
+
+
+def _parent(event: BlockStored, at: int) -> Any:
+    return event.block_hashes[at - 1] if at else event.parent_block_hash
