@@ -65,8 +65,7 @@ def test_damage_would_be_seen_and_is_not_given_out(bench: Bench, baseline: Basel
         assert engine.ask(PROMPTS) == expected
         with watch(engine) as watched:
             engine.ask(PROMPTS[:1])
-        chain = reprise.Chain(engine.connector._scheduler._namespaces[0], watched.keys)
-        with bench.cache.acquire(chain, timeout=10) as lease:
+        with bench.cache.acquire(watched.chains, timeout=10) as lease:
             third = bytes(lease[2])
         daemon.stop()
     flip_byte(tmp_path / "disk", third)
@@ -148,20 +147,20 @@ def full(tier: reprise.TierStats) -> bool:
 
 
 class watch:
-    """What the scheduler is promised, and the keys it asked for."""
+    """What the scheduler is promised, and the chains it asked for."""
 
     def __init__(self, engine: Engine) -> None:
         self._connector = engine.connector
         self._lookup = engine.connector._scheduler._lookup
         self.promised: list[int] = []
-        self.keys = b""
+        self.chains: list[reprise.Chain] = []
 
     def __enter__(self) -> watch:
         ask, matched = self._lookup.ask, self._connector.get_num_new_matched_tokens
 
-        def asked(request_id: str, keys: bytes, *rest: Any) -> Any:
-            self.keys = keys
-            return ask(request_id, keys, *rest)
+        def asked(request_id: str, chains: list[reprise.Chain], *rest: Any) -> Any:
+            self.chains = chains
+            return ask(request_id, chains, *rest)
 
         def promised(request: Any, computed: int) -> Any:
             answer = matched(request, computed)

@@ -226,7 +226,8 @@ def test_blocks_that_do_not_fit_are_a_problem_with_a_remedy() -> None:
     assert "raise l1_capacity" in rig.side.set_shards(shards, 2)
     rig.lookup.bytes = 0  # Nobody answers yet.
     assert rig.side.set_shards(shards, 2) == ""
-    assert "hash block of 24" in BlockTables([Group(("0",), "FullAttentionSpec", BLOCK)], 24, "sha256", trust=False, decode=False).problem()
+    groups = [Group(("0",), "FullAttentionSpec", BLOCK)]
+    assert "hash block of 24" in BlockTables(groups, 24, "sha256", trust=False, decode=False).problem()
 
 
 def test_what_another_connector_told_is_not_taken_for_ours() -> None:
