@@ -10,6 +10,7 @@ import pytest
 
 import reprise
 from reprise.vllm import drop_in
+from reprise.vllm.flush import Flusher
 from reprise.vllm.settings import Settings
 
 import harness
@@ -36,6 +37,7 @@ EFFECTS: dict[str, tuple[str, dict[str, str]]] = {
     "ROCKSDB_MAX_TOTAL_WAL_SIZE": ("1048576", ROCKSDB), "ROCKSDB_MAX_BACKGROUND_JOBS": ("4", ROCKSDB),
     "VINEYARD_CACHE_CPU_MEM_LIMIT_GB": ("2", {}), "AIBRIX_LLM_KV_CACHE_KV_CACHE_NS": ("team", {}),
     "AIBRIX_LLM_KV_CACHE_RPC_ENDPOINT": ("host:9600", {}), "VINEYARD_CACHE_ENABLE_ASYNC_UPDATE": ("0", {}),
+    "PROFILING_ENABLED": ("1", {}), "PROFILING_SERVER_ADDRESS": ("http://x:4040", {PREFIX + "PROFILING_ENABLED": "1"}),
 }
 
 
@@ -63,6 +65,8 @@ def test_a_variable_changes_something_or_the_log_says_why_not(name: str) -> None
         assert not said
     elif name == "VINEYARD_CACHE_METRICS_ENABLED":
         assert drop_in.exports_metrics({}) and not drop_in.exports_metrics({name: "0"})
+    elif name == "TIME_MEASUREMENT_ENABLED":
+        assert drop_in.exports_times({}) and not drop_in.exports_times({whole(name): "0"})
     else:
         assert (before.extra, before.scope, before.notes) == (after.extra, after.scope, after.notes)
         assert len(said) == 1
@@ -109,6 +113,10 @@ def test_in_an_engine(model: Path, baseline: Callable[..., list[harness.Answer]]
     expected = baseline(prompts)
     root = tmp_path / "shared"
 
+    flushed: list[bool] = []
+    flush = Flusher.flush
+    monkeypatch.setattr(Flusher, "flush", lambda self: flushed.append(flush(self)) or flushed[-1])
+
     def files() -> int:
         return sum(path.is_file() and path.stat().st_size > 1 << 12 for path in root.rglob("*"))
 
@@ -124,14 +132,17 @@ def test_in_an_engine(model: Path, baseline: Callable[..., list[harness.Answer]]
         assert stats.l1.capacity_bytes == 256 << 20
         assert "fifo" in one.connector._server._flags
         assert one.ask(prompts) == expected
+        assert flushed == [True] * len(prompts)
         assert files() == ideal(prompts) // 32 + 1  # All that is whole was written before the answers were given.
         assert one.metric("reprise_saved_blocks") == 0  # Not exported.
-    with engine(L2_CACHE_NAMESPACE="another", L2_CACHE_INGESTION_TYPE="HOT", VINEYARD_CACHE_METRICS_ENABLED="1") as two:
+    with engine(L2_CACHE_NAMESPACE="another", L2_CACHE_INGESTION_TYPE="HOT", VINEYARD_CACHE_ENABLE_ASYNC_UPDATE="1",
+                VINEYARD_CACHE_METRICS_ENABLED="1") as two:
         before = files()
         assert two.ask(prompts) == expected
         assert two.metric("external_prefix_cache_hits") == 0
         assert two.metric("reprise_saved_blocks") > 0
         assert files() == before  # Nothing is hot yet.
+        assert len(flushed) == len(prompts)  # Nobody waited.
     with engine(L2_CACHE_NAMESPACE="aibrix") as three:
         assert three.ask(prompts) == expected
         assert three.metric("external_prefix_cache_hits") == ideal(prompts)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from typing import Any
 
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorRole
@@ -20,6 +21,8 @@ logger = logging.getLogger("vllm.reprise")
 
 class AIBrixOffloadingConnector(RepriseConnector):
     """Settings are those of the variables; kv_connector_extra_config goes before them."""
+
+    _counts_operations = True
 
     def _read_settings(self, vllm_config: Any, role: KVConnectorRole) -> tuple[Settings, str]:
         if role == KVConnectorRole.WORKER:  # Its environment need not be that of the scheduler.
@@ -42,7 +45,10 @@ class AIBrixOffloadingConnector(RepriseConnector):
                            per_engine_labelvalues: dict[int, list[object]]) -> Any:
         """They are on vLLM's /metrics, unless they are switched off."""
         if drop_in.exports_metrics(os.environ):
-            return super().build_prom_metrics(vllm_config, metric_types, labelnames, per_engine_labelvalues)
+            from .drop_in_metrics import DropInMetrics
+
+            return DropInMetrics(vllm_config, metric_types, labelnames, per_engine_labelvalues,
+                                 times=drop_in.exports_times(os.environ))
         logger.info("Reprise: %s is 0: no counters of the cache on /metrics", drop_in.METRICS)
         from .stats import NoMetrics
 
@@ -69,6 +75,13 @@ class AIBrixOffloadingConnectorV1Type3(AIBrixOffloadingConnector):
 
 class AIBrixPDReuseConnector(AIBrixOffloadingConnector):
     """Prefiller and decoder meet in the cache that both use: a daemon, or an L2 that they share."""
+
+    def _read_settings(self, vllm_config: Any, role: KVConnectorRole) -> tuple[Settings, str]:
+        # What a step computes behind blocks that it loads may have to wait for its outcome before it is stored, and a
+        # prefiller's request is over by then. What comes beside the steps holds nothing up.
+        settings, scope = super()._read_settings(vllm_config, role)
+        given = vllm_config.kv_transfer_config.kv_connector_extra_config or {}
+        return settings if "async_load_above" in given else replace(settings, async_load_above="0"), scope
 
     def _must_flush(self, request: Any) -> bool:
         """A prefiller's answer says that the decoder will find the prompt."""
