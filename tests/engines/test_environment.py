@@ -37,6 +37,7 @@ EFFECTS: dict[str, tuple[str, dict[str, str]]] = {
     "ROCKSDB_MAX_TOTAL_WAL_SIZE": ("1048576", ROCKSDB), "ROCKSDB_MAX_BACKGROUND_JOBS": ("4", ROCKSDB),
     "VINEYARD_CACHE_CPU_MEM_LIMIT_GB": ("2", {}), "AIBRIX_LLM_KV_CACHE_KV_CACHE_NS": ("team", {}),
     "AIBRIX_LLM_KV_CACHE_RPC_ENDPOINT": ("host:9600", {}), "VINEYARD_CACHE_ENABLE_ASYNC_UPDATE": ("0", {}),
+    "PROFILING_ENABLED": ("1", {}), "PROFILING_SERVER_ADDRESS": ("http://x:4040", {PREFIX + "PROFILING_ENABLED": "1"}),
 }
 
 
@@ -64,6 +65,8 @@ def test_a_variable_changes_something_or_the_log_says_why_not(name: str) -> None
         assert not said
     elif name == "VINEYARD_CACHE_METRICS_ENABLED":
         assert drop_in.exports_metrics({}) and not drop_in.exports_metrics({name: "0"})
+    elif name == "TIME_MEASUREMENT_ENABLED":
+        assert drop_in.exports_times({}) and not drop_in.exports_times({whole(name): "0"})
     else:
         assert (before.extra, before.scope, before.notes) == (after.extra, after.scope, after.notes)
         assert len(said) == 1

@@ -40,13 +40,13 @@ class SlowCache:
         return SimpleNamespace(l2=SimpleNamespace(name=self.tier))
 
     def match(self, chains: Any, *, timeout: float) -> Any:
-        return SimpleNamespace(blocks=8, from_l2=8, reason=reprise.Reason.NONE)
+        return SimpleNamespace(blocks=8, from_l1=0, from_l2=8, reason=reprise.Reason.NONE)
 
     def prefetch(self, chains: Any, *, timeout: float) -> None:
         self.prefetched += 1
 
     def acquire(self, chains: Any, *, timeout: float) -> Any:
-        nothing = SimpleNamespace(blocks=0, from_l2=0, reason=reprise.Reason.MISS)
+        nothing = SimpleNamespace(blocks=0, from_l1=0, from_l2=0, reason=reprise.Reason.MISS)
         return SimpleNamespace(match=nothing, release=lambda: None)
 
 
@@ -150,7 +150,8 @@ def test_a_cache_that_hangs_is_asked_less_and_less(monkeypatch: pytest.MonkeyPat
 
     def acquire(chains: Any, *, timeout: float) -> Any:
         asked[0] += 1
-        return SimpleNamespace(match=SimpleNamespace(blocks=0, from_l2=0, reason=reason[0]), release=lambda: None)
+        match = SimpleNamespace(blocks=0, from_l1=0, from_l2=0, reason=reason[0])
+        return SimpleNamespace(match=match, release=lambda: None)
 
     monkeypatch.setattr(cache, "acquire", acquire)
     lookup = Lookup(cache, 0.5, 1.0, Tally())  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from reprise.vllm.identity import Shard, host
 from reprise.vllm.lookup import PENDING
 from reprise.vllm.scheduler import SchedulerSide
 from reprise.vllm.settings import Settings
+from reprise.vllm.sources import Sources
 from reprise.vllm.tables import BlockTables
 
 BLOCK = 32
@@ -45,6 +46,7 @@ class FakeLookup:
         self.pending = False
         self.asked: list[int] = []
         self.leases: list[FakeLease] = []
+        self.sources = Sources()
         self._ranks = ranks
 
     def ask(self, request_id: str, chains: Any, worth: Any) -> Any:

@@ -11,15 +11,18 @@ from typing import Any
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole, SupportsHMA
 
 from .. import _native
-from . import memory
+from . import memory, profiling
 from .events import events_for
 from .flush import Flusher
 from .groups import Group, Groups, groups_of
 from .home import PrivateServer, home_of, open_cache, reachable
+from .levels import Levels
 from .lookup import Lookup
+from .operations import Operations
 from .plan import Done, Handshake, Plan
 from .scheduler import SchedulerSide, shards_in_order
 from .settings import Settings
+from .sources import hit_sources
 from .tables import BlockTables
 from .tally import Tally
 from .worker import WorkerSide
@@ -29,6 +32,8 @@ logger = logging.getLogger("vllm.reprise")
 
 class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
     """Keeps the KV of prompts in Reprise and gives it back; docs/vllm.md has its settings."""
+
+    _counts_operations = False  # For the metrics of the drop-in.
 
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any = None) -> None:
         super().__init__(vllm_config, role, kv_cache_config)
@@ -43,6 +48,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         self._flusher: Flusher | None = None
         if role == KVConnectorRole.WORKER:
             self._worker = WorkerSide(vllm_config, self._settings, kv_cache_config)
+            self._worker.operations = Operations() if self._counts_operations else None
             return
         # vLLM reads it after this: a block that does not come is computed, whatever the default is.
         transfer.kv_load_failure_policy = "recompute"
@@ -59,9 +65,14 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
             settings, lookup, home_of(settings, self._engine_id), Groups(groups), tables, scope=scope,
             overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=saves,
             park_above=_park_above(vllm_config, settings))
-        if lookup:
-            self._scheduler.events = events_for(vllm_config, kv_cache_config, tables.hash_tokens, settings.event_checks,
-                                                self._scheduler.there)
+        reports = self._scheduler.reports
+        if cache:
+            reports.levels = Levels(cache)
+            reports.events = events_for(vllm_config, kv_cache_config, tables.hash_tokens, settings.event_checks,
+                                        self._scheduler.there)
+        if self._counts_operations:
+            reports.operations = Operations()
+        profiling.start(settings.profiling_server, scope or "reprise")
 
     @property
     def requires_kv_delivery(self) -> bool:
@@ -118,7 +129,8 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         """Reads what the step needs before it runs."""
         plan = self._plan()
         if self._worker and plan:
-            self._worker.load(plan)
+            with profiling.span("load"):
+                self._worker.load(plan)
 
     def wait_for_layer_load(self, layer_name: str) -> None:
         """Nothing: all layers were read before."""
@@ -130,7 +142,8 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         """Stores what the step has completed."""
         plan = self._plan()
         if self._worker and plan:
-            self._worker.save(plan)
+            with profiling.span("save"):
+                self._worker.save(plan)
 
     def get_finished(self, finished_req_ids: set[str]) -> tuple[set[str] | None, set[str] | None]:
         """Parked requests of which this rank has ended the load, one way or the other."""
@@ -151,8 +164,9 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         return self._worker.take_failed() if self._worker else set()
 
     def get_kv_connector_stats(self) -> Any:
-        """What this worker counted since the last call."""
-        counted = self._worker.tally.take() if self._worker else {}
+        """What this side counted since the last call."""
+        side = self._worker or (self._scheduler and self._scheduler.reports)
+        counted = side.take_stats() if side else {}
         if not counted:
             return None
         from .stats import RepriseStats
@@ -161,10 +175,16 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
 
     @classmethod
     def build_kv_connector_stats(cls, data: dict[str, Any] | None = None) -> Any:
-        """Counts of a worker that came here as plain data."""
+        """For vLLM's log, of counts that came here as plain data."""
         from .stats import RepriseStats
 
-        return RepriseStats(data=data or {})
+        return RepriseStats.sums(data or {})
+
+    def get_external_cache_hit_sources(self, request: Any, num_external_tokens: int) -> dict[Any, int]:
+        """Which tier the tokens of a request come from that was allocated just now."""
+        if self._scheduler is None:
+            return {}
+        return hit_sources(*self._scheduler.reports.hit(request.request_id, num_external_tokens))
 
     @classmethod
     def build_prom_metrics(cls, vllm_config: Any, metric_types: Any, labelnames: list[str],
@@ -223,7 +243,10 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
 
     def build_connector_meta(self, scheduler_output: Any) -> Plan:
         """The step's plan for the workers."""
-        return self._scheduler.plan(scheduler_output) if self._scheduler else Plan()
+        if self._scheduler is None:
+            return Plan()
+        with profiling.span("plan"):
+            return self._scheduler.plan(scheduler_output)
 
     def update_connector_output(self, connector_output: Any) -> None:
         """What became of a step."""
@@ -237,7 +260,8 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
 
     def take_events(self) -> Iterable[Any]:
         """What routers are to know of the blocks in the cache."""
-        return self._scheduler.events.take() if self._scheduler and self._scheduler.events else ()
+        events = self._scheduler.reports.events if self._scheduler else None
+        return events.take() if events else ()
 
     def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, dict[str, Any] | None]:
         """The request is over; its blocks may go at once."""

@@ -64,6 +64,8 @@ def read(environment: Mapping[str, str], ranks: int, *, block_tokens: int = 0, t
         out.extra["flush_timeout"] = get.number("FLUSH_TIMEOUT_S", 60)
     if get.given("L2_CACHE_PER_TOKEN_TIMEOUT_MS"):
         out.extra["fetch_timeout_per_token"] = get.number("L2_CACHE_PER_TOKEN_TIMEOUT_MS", 20) / 1000
+    if get.flag("PROFILING_ENABLED", False):
+        out.extra["profiling_server"] = get("PROFILING_SERVER_ADDRESS", "http://0.0.0.0:4040")
     _go_to_the_host_tier(environment.get(SOCKET, ""), out)
     out.warnings += idle(environment, block_tokens)
     return out
@@ -72,6 +74,11 @@ def read(environment: Mapping[str, str], ranks: int, *, block_tokens: int = 0, t
 def exports_metrics(environment: Mapping[str, str]) -> bool:
     """Whether counters of the cache are to be on vLLM's /metrics."""
     return _Reader(environment).flag(METRICS, True, prefix="")
+
+
+def exports_times(environment: Mapping[str, str]) -> bool:
+    """Whether latencies are among them."""
+    return _Reader(environment).flag("TIME_MEASUREMENT_ENABLED", True)
 
 
 def _read_l1(get: _Reader, ranks: int, out: DropIn) -> None:

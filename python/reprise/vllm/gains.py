@@ -16,8 +16,12 @@ class Gains:
     asked: int = 0
     """Tokens of prompts that the engine did not have itself."""
     found: int = 0
+    behind: int = 0
+    """Of those found, what was not in memory."""
     failed: int = 0
     saved: int = 0
+    slow_tier: str = ""
+    """Name of what lies behind memory."""
     tokens_per_second: float = 0.0
     _said_at: float = 0.0
 
@@ -38,15 +42,23 @@ class Gains:
         span, self._said_at = now - self._said_at, now
         if not (self.asked or self.found or self.saved or self.failed):
             return ""
-        ratio = 100.0 * self.found / self.asked if self.asked else 0.0
-        text = (f"in {span:.0f} s {self.found} of {self.asked} tokens came from the cache ({ratio:.1f} %), "
+        text = (f"in {span:.0f} s {self.found} of {self.asked} tokens came from the cache ({self._ratios()}), "
                 f"{self.saved} were stored")
         if self.tokens_per_second and self.found:
             text += f"; computing them would have taken about {self.found / self.tokens_per_second:.1f} s"
         if self.failed:
             text += f"; {self.failed} were promised and had to be computed"
-        self.asked = self.found = self.failed = self.saved = 0
+        self.asked = self.found = self.behind = self.failed = self.saved = 0
         return text
+
+    def _ratios(self) -> str:
+        def percent(tokens: int) -> str:
+            return f"{100.0 * tokens / self.asked if self.asked else 0.0:.1f} %"
+
+        if not self.slow_tier:
+            return percent(self.found)
+        return (f"{percent(self.found)}: {percent(self.found - self.behind)} from memory, "
+                f"{percent(self.behind)} from {self.slow_tier}")
 
     def log(self, logger: logging.Logger, now: float) -> None:
         """Says it."""

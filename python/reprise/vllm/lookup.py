@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from .. import _native
 from .presence import presence
+from .sources import Sources
 from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
@@ -51,7 +52,7 @@ class Lookup:
         self._timeout = timeout
         self._fetch_timeout = fetch_timeout
         self._tally = tally
-        self._slow_tier = False
+        self.sources = Sources()
         self._look_at = 0.0
         self._fetches: dict[str, _Fetch] = {}
         self._timeouts = 0
@@ -64,17 +65,20 @@ class Lookup:
         now = time.monotonic()
         if now < self._paused_until:
             return None
+        self.sources.ask(request_id)
         try:
             if self._has_slow_tier(now):
                 fetch = self._fetches.get(request_id)
                 look = fetch is None or (not fetch.over and fetch.look_at <= now < fetch.until)
                 found = self._match(chains) if look else None
+                if found:
+                    self.sources.seen(request_id, found)
                 if found and found.blocks == 0:
                     self.forget(request_id)
                     return None
                 if self._must_wait(request_id, chains, found, now, worth):
                     return PENDING
-            return self._acquire(chains)
+            return self._acquire(request_id, chains)
         except Exception as error:
             self._tally.problem(logger, "lookup", error)
             return None
@@ -110,20 +114,22 @@ class Lookup:
         return True
 
     def _has_slow_tier(self, now: float) -> bool:
-        if not self._slow_tier and now >= self._look_at:
+        if not self.sources.slow_tier and now >= self._look_at:
             self._look_at = now + _LOOK
-            self._slow_tier = bool(self._cache.stats().l2.name)
-        return self._slow_tier
+            self.sources.slow_tier = self._cache.stats().l2.name
+        return bool(self.sources.slow_tier)
 
     def _match(self, chains: Sequence[_native.Chain]) -> _native.Match:
         match = self._cache.match(chains, timeout=self._timeout)
         self._note(match.reason)
         return match
 
-    def _acquire(self, chains: Sequence[_native.Chain]) -> _native.Lease | None:
+    def _acquire(self, request_id: str, chains: Sequence[_native.Chain]) -> _native.Lease | None:
         lease = self._cache.acquire(chains, timeout=self._timeout)
         match = lease.match
         self._note(match.reason if match else _native.Reason.UNAVAILABLE)
+        if match:
+            self.sources.seen(request_id, match)
         if match is None or match.blocks == 0:
             release(lease)
             return None

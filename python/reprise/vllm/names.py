@@ -22,6 +22,8 @@ logger = logging.getLogger("vllm.reprise")
 class AIBrixOffloadingConnector(RepriseConnector):
     """Settings are those of the variables; kv_connector_extra_config goes before them."""
 
+    _counts_operations = True
+
     def _read_settings(self, vllm_config: Any, role: KVConnectorRole) -> tuple[Settings, str]:
         if role == KVConnectorRole.WORKER:  # Its environment need not be that of the scheduler.
             return super()._read_settings(vllm_config, role)
@@ -43,7 +45,10 @@ class AIBrixOffloadingConnector(RepriseConnector):
                            per_engine_labelvalues: dict[int, list[object]]) -> Any:
         """They are on vLLM's /metrics, unless they are switched off."""
         if drop_in.exports_metrics(os.environ):
-            return super().build_prom_metrics(vllm_config, metric_types, labelnames, per_engine_labelvalues)
+            from .drop_in_metrics import DropInMetrics
+
+            return DropInMetrics(vllm_config, metric_types, labelnames, per_engine_labelvalues,
+                                 times=drop_in.exports_times(os.environ))
         logger.info("Reprise: %s is 0: no counters of the cache on /metrics", drop_in.METRICS)
         from .stats import NoMetrics
 

@@ -19,10 +19,7 @@ _WHY = {
     "MAX_SEQ_LEN": "prompts are stored as long as they are",
     "TOKEN_VALIDATION_ENABLED": "a block's key is a SHA-256 hash of its tokens and of all before them",
     "GROUP_TIMEOUT_S": "the ranks need not agree: the scheduler asks for all of them",
-    "TIME_MEASUREMENT_ENABLED": _TIMES,
     "BREAKDOWN_MEASUREMENT_ENABLED": _TIMES,
-    "PROFILING_ENABLED": "the connector sends no profiles in this version",
-    "PROFILING_SERVER_ADDRESS": "the connector sends no profiles in this version",
     "L1_CACHE_EVICT_SIZE": "exactly as many blocks are evicted as room is needed for",
     "L1_CACHE_PIN_MEMORY": "the memory of the cache is not page-locked",
     "DEVICE": "the cache keeps blocks in the memory of the CPU",
@@ -57,7 +54,7 @@ _EFFECTIVE = {
     "L2_CACHE_PER_TOKEN_TIMEOUT_MS", "REPRISE_URL", "REPRISE_TOKEN_FILE", "SHFS_ROOT", "ROCKSDB_ROOT",
     "ROCKSDB_TTL_S", "ROCKSDB_WRITE_BUFFER_SIZE", "ROCKSDB_TARGET_FILE_SIZE_BASE",
     "ROCKSDB_MAX_WRITE_BUFFER_NUMBER", "ROCKSDB_MAX_TOTAL_WAL_SIZE", "ROCKSDB_MAX_BACKGROUND_JOBS", "MODEL",
-    "FLUSH_TIMEOUT_S",
+    "FLUSH_TIMEOUT_S", "TIME_MEASUREMENT_ENABLED", "PROFILING_ENABLED", "PROFILING_SERVER_ADDRESS",
 }
 _BLOCKS = (PREFIX + "BLOCK_SIZE", "AIBRIX_LLM_KV_CACHE_CHUNK_SIZE")
 

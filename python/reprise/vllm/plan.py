@@ -24,6 +24,8 @@ class Load:
     """Of the lease: it holds `leased` blocks of each rank, one rank after the other. Empty: this cannot be loaded."""
     leased: int
     pieces: list[Piece]
+    prefix: int = 0
+    """Tokens before its first block."""
     parked: bool = False
     """vLLM has parked the request: it is read beside the steps, and no step needs it before it is reported."""
 
@@ -56,6 +58,8 @@ class Plan(KVConnectorMetadata):
     home: Home | None = None
     scope: str = ""
     """Part of the identity of every block."""
+    profiling: tuple[str, str] = ("", "")
+    """Where profiles go, and under which name; empty: nowhere."""
 
 
 @dataclass

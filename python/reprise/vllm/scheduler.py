@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import _native
-from .events import Events, Offer
+from .events import Offer
 from .failures import FailedKeys
-from .gains import Gains
 from .groups import KEY, Groups
 from .home import Home
 from .identity import Shard, host
 from .lookup import PENDING, Lookup, Pending, release
 from .parked import ParkedRequests
 from .plan import Load, Plan, Save
+from .reports import Reports
 from .settings import Settings
 from .tables import BlockTables
 from .tally import Tally
@@ -74,6 +74,7 @@ class SchedulerSide:
         self._home = home
         self._scope = self._first_scope = scope
         self._settings = settings
+        self._profiling = (settings.profiling_server, scope or "reprise")
         self._lookup = lookup
         self._groups = groups
         self._tables = tables
@@ -89,9 +90,8 @@ class SchedulerSide:
         self._steps: deque[_Step] = deque()
         self._number = 0
         self._failed = FailedKeys(saves=saves)
-        self._asked = ("", 0)  # Who was asked for last, and for how many tokens.
-        self.gains = Gains()
-        self.events: Events | None = None
+        self.reports = Reports()
+        self.gains = self.reports.gains
         self._tally = Tally()
 
     def set_shards(self, shards: Sequence[Sequence[Shard]], expected: int) -> str:
@@ -131,7 +131,7 @@ class SchedulerSide:
 
     def _promise(self, request: Any, computed_tokens: int) -> int | None:
         self._parked.forget(request.request_id)
-        self._asked = (request.request_id, request.num_tokens - computed_tokens)
+        self.reports.asks(request.request_id, request.num_tokens - computed_tokens)
         unit = self._groups.unit
         if computed_tokens % unit:
             return 0
@@ -172,26 +172,28 @@ class SchedulerSide:
         if end <= first or self._lookup is None:
             return None
         chains = self._groups.chains(self._namespaces, keys, first, end)
-        return self._lookup.ask(request_id, chains, self._worth)
+        answer = self._lookup.ask(request_id, chains, self._worth)
+        if answer is not PENDING:
+            self._lookup.sources.answered(request_id)
+        return answer
 
     def allocated(self, request: Any, block_ids: Sequence[Sequence[int]], external_tokens: int) -> None:
         """The promise is taken, or given up where `external_tokens` is 0."""
         self._tables.track(request, anew=not self._parked.returns(request.request_id))
-        if self._asked[0] == request.request_id:
-            self.gains.asked += self._asked[1]
-            self._asked = ("", 0)
         promise = self._promises.pop(request.request_id, None)
+        unit = self._groups.unit
+        taken = min(external_tokens // unit, promise.blocks) if promise else 0
+        if self._lookup:
+            self.reports.allocated(request, taken, unit, self._lookup.sources)
         if promise is None:
             return
-        unit = self._groups.unit
-        taken = min(external_tokens // unit, promise.blocks)
         if taken <= 0:
             release(promise.lease)
             return
         pieces, good = self._groups.pieces(block_ids, promise.first, promise.run, taken)
         token = promise.lease.token if good else b""
-        self._loads.append((Load(request.request_id, token, promise.leased, pieces, promise.parked), promise))
-        self.gains.found += taken * unit
+        load = Load(request.request_id, token, promise.leased, pieces, promise.first * unit, promise.parked)
+        self._loads.append((load, promise))
 
     def plan(self, output: Any) -> Plan:
         """The step's loads, and the saves of what it completes."""
@@ -204,7 +206,7 @@ class SchedulerSide:
                 continue
             step.leases.append(promise.lease)  # There is one group: a key for each block.
             step.keys_of.update(zip(load.pieces[0].block_ids, promise.keys, strict=False))
-        plan = Plan([load for load, _ in self._loads], [], self._number, self._home, self._scope)
+        plan = Plan([load for load, _ in self._loads], [], self._number, self._home, self._scope, self._profiling)
         loads, self._loads = self._loads, []
         self._expire(now)
         uncertain = bool(step.keys_of) or any(s.keys_of for s in self._steps)
@@ -229,8 +231,7 @@ class SchedulerSide:
 
         unsaved: indices of the plan's saves of which some rank does not have every block.
         """
-        if self.events:
-            self.events.reported(number, unsaved, bool(invalid_block_ids))
+        self.reports.outcome(number, unsaved, bool(invalid_block_ids))
         while self._steps and self._steps[0].number <= number:
             step = self._steps.popleft()
             self._over(step, invalid_block_ids if step.number == number else ())
@@ -266,6 +267,7 @@ class SchedulerSide:
         self._loads = kept
         if self._lookup:
             self._lookup.forget(request_id)
+            self._lookup.sources.forget(request_id)
         self._tables.forget(request_id)
 
     def reset(self) -> bool:
@@ -276,14 +278,12 @@ class SchedulerSide:
             self._drop(request_id)
         self._tables.outdate()
         self._failed.clear()
-        if self.events:
-            self.events.reset()
+        self.reports.reset()
         return True
 
     def close(self) -> None:
         """Gives everything back."""
-        if self.events:
-            self.events.close()
+        self.reports.close()
         for request_id in list(self._promises):
             self._drop(request_id)
         for step in self._steps:
@@ -308,14 +308,14 @@ class SchedulerSide:
     # --- inside ---
 
     def _announce(self, saves: Sequence[Save], loads: Sequence[tuple[Load, _Promise]]) -> None:
-        if self.events is None:
+        if self.reports.events is None:
             return
         request = self._tables.request
         stored = [Offer.of(request(save.request_id), save.keys[save.first * KEY:], save.first, save.group)
                   for save in saves]
         one = len(self._groups.all) == 1  # A promise over several says nothing of each group's blocks.
         found = [Offer(request(load.request_id), list(promise.keys), promise.first) for load, promise in loads if one]
-        self.events.planned(self._number, stored, found)
+        self.reports.planned(self._number, stored, found)
 
     def _named(self) -> list[list[_native.Namespace]]:
         return [[shard.namespace(self._scope) for shard in of_rank] for of_rank in self._shards]
