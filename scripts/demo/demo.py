@@ -4,8 +4,8 @@
 A daemon and two OpenAI-compatible servers run on this machine, over a small model of random weights. The same prompts
 are sent with curl to the first server, to the second, to the first after a restart, and once more after the daemon was
 restarted and has nothing but its disk. Shown is the time to the first token (TTFT), how many tokens of the prompt came
-from a cache, and whether the answers are the same: each word as computed, and each log probability, bit for bit, as after
-a hit in vLLM's own prefix cache. (Computed in one go, so long a prompt comes out a millionth different.)
+from a cache, and whether the answers are the same: each word as computed, and each log probability, bit for bit, as
+after a hit in vLLM's own prefix cache. (Computed in one go, so long a prompt comes out a millionth different.)
 
 With --seed-curl a server is started the way older deployments describe it, and their curl lines are sent to it as they
 are written; without the key they must be refused.
@@ -139,6 +139,10 @@ def prompt_demo(stage: Stage, folder: Path, given: argparse.Namespace) -> list[s
 
 
 def interrupted(*_: object) -> None:
+    """The first signal ends everything in order; while that goes on, further ones are not needed."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    say("\nending everything")
     raise KeyboardInterrupt
 
 
@@ -168,7 +172,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
-    signal.signal(signal.SIGTERM, interrupted)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, interrupted)
     folder = given.folder.resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -186,7 +191,6 @@ def main() -> int:
         say(f"demo: {error}")
         return 1
     except KeyboardInterrupt:
-        say("\nended")
         return 130
     finally:
         say(f"Logs are in {folder}.")

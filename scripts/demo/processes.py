@@ -64,19 +64,22 @@ class Program:
             end = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             raise Failed(f"{self.name} ended with {code}; the end of {self.log}:\n{end}")
 
-    def stop(self, patience: float = 60) -> None:
-        """Ends it the way an operator would; after `patience` seconds everything that it started, at once."""
+    def ask_to_end(self) -> None:
         if self._child.poll() is None:
             self._child.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(patience)
+
+    def stop(self) -> None:
+        """Ends it the way an operator would; after 15 seconds everything that it started, at once."""
+        self.ask_to_end()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(15)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)  # What it left behind, and itself if it is still there.
         self._child.wait()
 
 
 class Stage:
-    """What runs. Leaving it ends everything, the last started first."""
+    """What runs. Leaving it ends everything."""
 
     def __init__(self) -> None:
         self._running: list[Program] = []
@@ -85,6 +88,8 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for program in self._running:
+            program.ask_to_end()
         while self._running:
             self._running.pop().stop()
 

@@ -29,8 +29,8 @@ curl -v "http://localhost:8888/v1/chat/completions" \\
      "messages": [{"role": "user", "content": "A request of the demo"}],
      "temperature": 0.7
    }'"""
-# What the answers printed in such texts consist of. Two of their fields are vLLM's no more: an empty `tool_calls` is left
-# out, and `reasoning_content` is `reasoning`.
+# What the answers printed in such texts consist of. Two of their fields are vLLM's no more: an empty `tool_calls` is
+# left out, and `reasoning_content` is `reasoning`.
 FIELDS = {
     "": {"id", "object", "created", "model", "choices", "usage", "prompt_logprobs"},
     "choices": {"index", "message", "logprobs", "finish_reason", "stop_reason"},
@@ -118,9 +118,10 @@ def serve(stage: Stage, name: str, requests: list[Request], model: Path, given: 
     """The server that these requests are for: their model's name, their keys."""
     keys = list(dict.fromkeys(request.key for request in requests))
     transfer = {"kv_connector": "AIBrixOffloadingConnectorV1Type3", "kv_role": "kv_both"}
+    log = model.parent / f"server-{name.rsplit('/', 1)[-1]}.log"
     engine = Engine(
-        stage, f"server of {name}", model, model.parent / f"{name}.log", "--served-model-name", name, "--api-key", *keys,
-        "--middleware", "bare_key.BareKey", "--max-model-len", str(LONGEST),
+        stage, f"server of {name}", model, log, "--served-model-name", name,
+        "--api-key", *keys, "--middleware", "bare_key.BareKey", "--max-model-len", str(LONGEST),
         "--override-generation-config", json.dumps({"max_new_tokens": ANSWER}),  # Random weights never come to an end.
         "--kv-transfer-config", json.dumps(transfer), serve="reprise.vllm.serve", port=given.port,
         PYTHONPATH=str(Path(__file__).parent), AIBRIX_KV_CACHE_OL_L1_CACHE_CAPACITY_GB="0.25")

@@ -39,6 +39,7 @@ class Command {
 [[nodiscard]] std::unique_ptr<Command> declare_bench(CLI::App& root);
 [[nodiscard]] std::unique_ptr<Command> declare_replay(CLI::App& root);
 [[nodiscard]] std::unique_ptr<Command> declare_check(CLI::App& root);
+[[nodiscard]] std::unique_ptr<Command> declare_size(CLI::App& root);
 [[nodiscard]] std::unique_ptr<Command> declare_options(CLI::App& root);
 
 }  // namespace reprise::cli

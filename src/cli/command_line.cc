@@ -22,6 +22,7 @@ Examples:
   reprise bench --cache embedded: --sizes 32KiB,1MiB --batch 1,32
   reprise replay trace.jsonl.zst --policy all --capacity-blocks 1000,10000
   reprise check --l1-capacity 8GiB --l2-url 'disk:/var/lib/reprise?capacity=100GiB'
+  reprise size --model config.json --tokens 131072 --tp 4
 
 Commands that talk to a cache take --cache URL, or REPRISE_CACHE; without either they ask the server of this host.
 'reprise COMMAND --help' explains a command.)";
@@ -58,7 +59,7 @@ using Commands = std::vector<std::unique_ptr<Command>>;
 Commands declare_all(CLI::App& root) {
   Commands all;
   for (const auto declare : {declare_serve, declare_put, declare_get, declare_stat, declare_explain, declare_bench,
-                             declare_replay, declare_check, declare_options}) {
+                             declare_replay, declare_check, declare_size, declare_options}) {
     all.push_back(declare(root));
     all.back()->app().allow_extras();
   }

@@ -59,8 +59,8 @@ class Interrupt {
   std::jthread waiter_;
 };
 
-// What may lie behind a server's memory. Another server may, where this one is on no network: so there is no way by which
-// servers could stand behind each other in a circle.
+// What may lie behind a server's memory. Another server may, where this one is on no network: so there is no way by
+// which servers could stand behind each other in a circle.
 StoreRegistry stores_of(const ResolvedOptions& options) {
   StoreRegistry stores = StoreRegistry::with_builtins();
   const bool alone = options.server.listen_tcp.empty();

@@ -46,7 +46,7 @@ class Engine:
     """One engine in this process. `extra`: kv_connector_extra_config; None for no connector."""
 
     def __init__(self, model: Path, extra: dict[str, Any] | None, *, name: str = "RepriseConnector",
-                 module: str | None = "reprise.vllm", **arguments: Any) -> None:
+                 module: str | None = "reprise.vllm", role: str = "kv_both", **arguments: Any) -> None:
         from vllm import LLM
         from vllm.config import KVTransferConfig
 
@@ -57,7 +57,7 @@ class Engine:
         settings.update(arguments)
         if extra is not None:
             settings["kv_transfer_config"] = KVTransferConfig(
-                kv_connector=name, kv_connector_module_path=module, kv_role="kv_both", kv_connector_extra_config=extra)
+                kv_connector=name, kv_connector_module_path=module, kv_role=role, kv_connector_extra_config=extra)
         self.llm = LLM(**settings)
 
     def __enter__(self) -> Engine:

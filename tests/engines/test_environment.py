@@ -10,6 +10,7 @@ import pytest
 
 import reprise
 from reprise.vllm import drop_in
+from reprise.vllm.flush import Flusher
 from reprise.vllm.settings import Settings
 
 import harness
@@ -112,6 +113,10 @@ def test_in_an_engine(model: Path, baseline: Callable[..., list[harness.Answer]]
     expected = baseline(prompts)
     root = tmp_path / "shared"
 
+    flushed: list[bool] = []
+    flush = Flusher.flush
+    monkeypatch.setattr(Flusher, "flush", lambda self: flushed.append(flush(self)) or flushed[-1])
+
     def files() -> int:
         return sum(path.is_file() and path.stat().st_size > 1 << 12 for path in root.rglob("*"))
 
@@ -127,14 +132,17 @@ def test_in_an_engine(model: Path, baseline: Callable[..., list[harness.Answer]]
         assert stats.l1.capacity_bytes == 256 << 20
         assert "fifo" in one.connector._server._flags
         assert one.ask(prompts) == expected
+        assert flushed == [True] * len(prompts)
         assert files() == ideal(prompts) // 32 + 1  # All that is whole was written before the answers were given.
         assert one.metric("reprise_saved_blocks") == 0  # Not exported.
-    with engine(L2_CACHE_NAMESPACE="another", L2_CACHE_INGESTION_TYPE="HOT", VINEYARD_CACHE_METRICS_ENABLED="1") as two:
+    with engine(L2_CACHE_NAMESPACE="another", L2_CACHE_INGESTION_TYPE="HOT", VINEYARD_CACHE_ENABLE_ASYNC_UPDATE="1",
+                VINEYARD_CACHE_METRICS_ENABLED="1") as two:
         before = files()
         assert two.ask(prompts) == expected
         assert two.metric("external_prefix_cache_hits") == 0
         assert two.metric("reprise_saved_blocks") > 0
         assert files() == before  # Nothing is hot yet.
+        assert len(flushed) == len(prompts)  # Nobody waited.
     with engine(L2_CACHE_NAMESPACE="aibrix") as three:
         assert three.ask(prompts) == expected
         assert three.metric("external_prefix_cache_hits") == ideal(prompts)

@@ -43,14 +43,16 @@ def test_other_kinds_of_weights_count_all_over(tmp_path: Path) -> None:
     _fingerprint(tmp_path)
 
 
-def config(folder: Path, load_format: str = "auto", seed: int = 0) -> Any:
+def config(folder: Path, load_format: str = "auto", seed: int = 0, device: str = "cpu") -> Any:
     return SimpleNamespace(
         model_config=SimpleNamespace(
             model=str(folder), revision=None, hf_config=None, dtype=torch.float32, quantization=None, seed=seed,
             get_num_kv_heads=lambda parallel: 1, hf_text_config=SimpleNamespace(to_dict=dict)),
         parallel_config=SimpleNamespace(tensor_parallel_size=1, pipeline_parallel_size=1),
         cache_config=SimpleNamespace(prefix_caching_hash_algo="sha256", cache_dtype="auto"),
-        load_config=SimpleNamespace(load_format=load_format), device_config=SimpleNamespace(device_type="cpu"))
+        load_config=SimpleNamespace(load_format=load_format), device_config=SimpleNamespace(device_type=device),
+        scheduler_config=SimpleNamespace(max_num_batched_tokens=64, max_num_seqs=2),
+        compilation_config=SimpleNamespace(static_forward_context={}))
 
 
 def test_weights_that_are_made_up_are_not_those_of_the_files(tmp_path: Path) -> None:
@@ -62,6 +64,22 @@ def test_weights_that_are_made_up_are_not_those_of_the_files(tmp_path: Path) -> 
     ids = [identity(config(folder, *how)) for how in (("auto", 0), ("dummy", 0), ("dummy", 1))]
     assert len(set(ids)) == 3
     assert ids[0] == identity(config(folder, "auto", 1)) == identity(config(folder, "safetensors", 0))
+
+
+def test_kernels_count_on_a_device_and_its_model_does_not(tmp_path: Path) -> None:
+    def identity(device: str, kernels: str) -> tuple[bytes, dict[str, str]]:
+        told = config(folder, device=device)
+        backend = SimpleNamespace(get_name=lambda: kernels)
+        told.compilation_config.static_forward_context["a.0.b"] = SimpleNamespace(get_attn_backend=lambda: backend)
+        shard = shard_of(told, Settings(), Group(("a.0.b",), "FullAttentionSpec", 32), layout="l", block_bytes=64,
+                         pp_rank=0, tp_rank=0)
+        return shard.namespace().id, dict(shard.extras)
+
+    folder = weights(tmp_path / "a")
+    made = [identity(*how) for how in (("cuda", "FLASH_ATTN"), ("cuda", "FLASHINFER"), ("cpu", "CPU_ATTN"))]
+    assert len({known for known, _ in made}) == 3
+    assert (made[0][1]["device"], made[0][1]["kernels"]) == ("cuda", "FLASH_ATTN")
+    assert "kernels" not in made[2][1] and identity("cpu", "OTHER")[0] == made[2][0]
 
 
 def test_a_layer_that_was_not_registered_is_a_problem(tmp_path: Path) -> None:

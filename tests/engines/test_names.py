@@ -11,6 +11,7 @@ import pytest
 
 import reprise
 from reprise.vllm import drop_in
+from reprise.vllm.worker import WorkerSide
 
 import harness
 from harness import PATIENT, Engine, ideal, prompts_of
@@ -76,6 +77,17 @@ def test_an_engine_by_an_old_name(model: Path, baseline: Callable[..., list[harn
         again = engine.ask(prompts)
         assert again == expected
         assert sum(a.cached for a in again) == ideal(prompts)
+        with monkeypatch.context() as broken:  # A worker that cannot map the server's memory.
+            broken.setattr(WorkerSide, "_open", cannot)
+            for _ in range(2):
+                assert engine.ask(prompts) == expected
+        assert engine.ask(prompts) == expected
+        assert engine.metric("reprise_failed_blocks") > 0
+        assert sum(a.cached for a in engine.ask(prompts)) == ideal(prompts)
+
+
+def cannot(*_: object) -> None:
+    raise OSError("not in this container")
 
 
 def test_two_ranks_that_know_no_variables(model: Path, monkeypatch: pytest.MonkeyPatch,

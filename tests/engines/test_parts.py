@@ -17,46 +17,7 @@ from reprise.vllm.layouts import UnknownLayout, layout_of
 from reprise.vllm.settings import Settings
 
 from harness import eventually
-
-BLOCKS = 6
-
-
-def filled(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    count = 1
-    for n in shape:
-        count *= n
-    return torch.arange(count, dtype=torch.int32).view(torch.float32).to(dtype).reshape(shape)
-
-
-def of_blocks(tensor: torch.Tensor, dim: int, ids: list[int]) -> torch.Tensor:
-    return tensor.index_select(dim, torch.tensor(ids))
-
-
-def layered(layers: int, *shape: int) -> list[torch.Tensor]:
-    """Views of one storage, one layer after the other."""
-    return list(filled(layers, *shape))
-
-
-def interleaved(layers: int, *shape: int) -> list[torch.Tensor]:
-    """Views of one storage in which the layers of a block lie together: strided."""
-    whole = filled(shape[0], layers, *shape[1:])
-    return [whole[:, i] for i in range(layers)]
-
-
-LAYOUTS = {
-    "packed, layer first": (layered(3, BLOCKS, 2, 32, 64), 0),
-    "packed, blocks first": (interleaved(3, BLOCKS, 2, 32, 64), 0),
-    "K and V apart": ([filled(2, BLOCKS, 16, 2, 32) for _ in range(3)], 1),
-    "K and V apart, blocks first in memory": (
-        [filled(BLOCKS, 2, 16, 2, 32).transpose(0, 1) for _ in range(3)], 1),
-    "heads before tokens": ([filled(BLOCKS, 2, 2, 16, 32).permute(0, 1, 3, 2, 4) for _ in range(2)], 0),
-    "MLA": ([filled(BLOCKS, 16, 72) for _ in range(3)], 0),
-    "MLA, padded": ([filled(BLOCKS, 16, 80)[:, :, :72] for _ in range(3)], 0),
-    "bfloat16": ([filled(BLOCKS, 2, 32, 64, dtype=torch.bfloat16)], 0),
-    "float8": ([filled(BLOCKS, 2, 32, 64).to(torch.float8_e4m3fn)], 0),
-    "smaller blocks of the kernel": ([filled(BLOCKS * 4, 2, 16, 32)], 0),
-    "smaller blocks of the kernel, K and V apart": ([filled(2, BLOCKS * 4, 16, 2, 32)], 1),
-}
+from kv_tables import BLOCKS, LAYOUTS, filled, of_blocks
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -27,6 +27,18 @@ class Dev(unittest.TestCase):
             self.assertEqual(code, 1, output)
             self.assertIn(hint, output)
 
+    def test_the_demo_explains_itself_before_anything_is_made(self):
+        code, output = dev("demo", "--help")
+        self.assertEqual(code, 0, output)
+        for word in ("--seed-curl", "--plots", "--keep"):
+            self.assertIn(word, output)
+
+    def test_benchmarks_of_python_are_listed_beside_the_drivers(self):
+        code, output = dev("bench")
+        self.assertEqual(code, 0, output)
+        for name in ("layout", "pieces", "python", "sglang", "vllm"):
+            self.assertIn(f"  {name}\n", output)
+
     def test_ci_ends_within_an_hour(self):
         with open(os.path.join(ROOT, ".ci", "budget.txt"), encoding="utf-8") as table:
             minutes = [float(line.split()[1]) for line in table if line.strip() and not line.startswith("#")]

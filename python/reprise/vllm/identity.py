@@ -80,6 +80,9 @@ def shard_of(config: Any, settings: Settings, group: Group, *, layout: str, bloc
     device = str(config.device_config.device_type)
     if device == "cpu":
         extras["cpu"] = _cpu_kind()
+    else:
+        extras["device"] = _device_kind(device)
+        extras["kernels"] = _kernels(config, group)
     return Shard(
         model=settings.model or name, revision=revision, dtype=_cache_dtype(model, cache), layout=layout,
         block_tokens=group.block_tokens, block_bytes=block_bytes, layers=(first, last),
@@ -147,6 +150,23 @@ def _config_digest(model: Any) -> str:
     for noise in ("_name_or_path", "transformers_version", "_commit_hash"):
         told.pop(noise, None)
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _device_kind(device: str) -> str:
+    """Not which model of it: the bytes are those of layout and kernels. But fp8 is another type on AMD's."""
+    import torch
+
+    return "rocm" if device == "cuda" and torch.version.hip else device
+
+
+def _kernels(config: Any, group: Group) -> str:
+    """vLLM's attention backends of a group: two that see tensors of one shape may mean different things by them."""
+    layers = config.compilation_config.static_forward_context
+    names = set()
+    for layer in group.layers:
+        backend = getattr(layers.get(layer), "get_attn_backend", None)
+        names.add(str(backend().get_name()) if backend else "unknown")
+    return "+".join(sorted(names))
 
 
 def _cpu_kind() -> str:

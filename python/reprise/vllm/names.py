@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from typing import Any
 
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorRole
@@ -74,6 +75,13 @@ class AIBrixOffloadingConnectorV1Type3(AIBrixOffloadingConnector):
 
 class AIBrixPDReuseConnector(AIBrixOffloadingConnector):
     """Prefiller and decoder meet in the cache that both use: a daemon, or an L2 that they share."""
+
+    def _read_settings(self, vllm_config: Any, role: KVConnectorRole) -> tuple[Settings, str]:
+        # What a step computes behind blocks that it loads may have to wait for its outcome before it is stored, and a
+        # prefiller's request is over by then. What comes beside the steps holds nothing up.
+        settings, scope = super()._read_settings(vllm_config, role)
+        given = vllm_config.kv_transfer_config.kv_connector_extra_config or {}
+        return settings if "async_load_above" in given else replace(settings, async_load_above="0"), scope
 
     def _must_flush(self, request: Any) -> bool:
         """A prefiller's answer says that the decoder will find the prompt."""

@@ -36,6 +36,9 @@ class Settings:
     """Longest wait of a worker for the daemon before a load counts as failed."""
     store_timeout: float = 1.0
     """Longest wait of a worker for room for the blocks of one request."""
+    pinned_memory: str = "1GiB"
+    """KV on a GPU: page-locked memory of a worker that blocks are saved through, at most; those that find it full are
+    not saved."""
     start_timeout: float = 20.0
     """Longest wait for the private server to come up."""
     flush_finished: bool = False
@@ -89,6 +92,7 @@ class Settings:
         if not 0 <= self.event_checks <= 1_000_000:
             raise ConfigError(f"'event_checks' is {self.event_checks}; it must be between 0 and 1000000 a second")
         self.async_bytes()
+        self.pinned_bytes()
         if self.cache_url and not self.cache_url.startswith("unix:"):
             raise ConfigError(f"cache_url is '{self.cache_url}'; workers attach through shared memory: unix:///path")
         ours = sorted(k for k in given if "." in k and not k.startswith("attach."))
@@ -97,13 +101,13 @@ class Settings:
 
     def async_bytes(self) -> int | None:
         """What `async_load_above` says; None: never."""
-        text = self.async_load_above.strip()
-        if text == "never":
+        if self.async_load_above.strip() == "never":
             return None
-        found = re.fullmatch(r"(\d+)\s*(KiB|MiB|GiB|)", text)
-        if not found:
-            raise ConfigError(f"'async_load_above' is '{text}'; it must be a size such as 64MiB, 0, or never")
-        return int(found[1]) << {"": 0, "KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
+        return _size("async_load_above", self.async_load_above, "64MiB, 0, or never")
+
+    def pinned_bytes(self) -> int:
+        """What `pinned_memory` says."""
+        return _size("pinned_memory", self.pinned_memory, "1GiB")
 
     def server_flags(self) -> list[str]:
         """Flags of `reprise serve` for the private server."""
@@ -128,6 +132,13 @@ class Settings:
 def _toml_key(name: str) -> str:
     area, _, rest = name.replace(".", "_").replace("-", "_").partition("_")
     return f"{area}.{rest.replace('_', '-')}" if area in _AREAS and rest else name
+
+
+def _size(name: str, value: str, such: str) -> int:
+    found = re.fullmatch(r"(\d+)\s*(KiB|MiB|GiB|)", value.strip())
+    if not found:
+        raise ConfigError(f"'{name}' is '{value}'; it must be a size such as {such}")
+    return int(found[1]) << {"": 0, "KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
 
 
 def _text(value: Any) -> str:

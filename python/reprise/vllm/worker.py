@@ -19,7 +19,7 @@ from . import profiling
 from .groups import Group, Groups, groups_of
 from .home import Home, open_cache
 from .identity import Shard, shard_of
-from .layouts import KvLayout, layout_of
+from .layouts import KvLayout, Staging, layout_of
 from .loading import Loader
 from .operations import Operation, Operations
 from .plan import Handshake, Load, Plan, Save
@@ -57,8 +57,8 @@ class WorkerSide:
         try:
             self._groups = groups_of(self._kv_cache_config)
             _check_supported(self._config, self._groups)
-            self._layouts = [layout_of(kv_caches, group.layers, self._kv_cache_config.num_blocks)
-                             for group in self._groups]
+            self._layouts = [layout_of(kv_caches, group.layers, self._kv_cache_config.num_blocks, staging)
+                             for group, staging in zip(self._groups, self._staging(), strict=True)]
             self._shards = tuple(
                 shard_of(self._config, self._settings, group, layout=layout.name,
                          block_bytes=layout.pieces.block_bytes, pp_rank=pp_rank, tp_rank=tp_rank)
@@ -80,6 +80,8 @@ class WorkerSide:
         """
         self._step_is_bad = False
         profiling.start(*plan.profiling)
+        for layout in self._layouts:
+            layout.begin_step()
         for load in plan.loads:
             if load.parked:
                 self._loader.submit(load, plan.home)
@@ -109,8 +111,11 @@ class WorkerSide:
     def save(self, plan: Plan) -> None:
         """Stores what the step completed, unless something it was computed from failed to load."""
         self._unsaved = set(range(len(plan.saves)))
-        if self._step_is_bad:
-            return
+        if not self._step_is_bad:
+            self._save_all(plan)
+        self._count_stored()
+
+    def _save_all(self, plan: Plan) -> None:
         for at, save in enumerate(plan.saves):
             began = time.monotonic()
             try:
@@ -123,6 +128,10 @@ class WorkerSide:
             except Exception as error:
                 self.tally.problem(logger, "save", error)
                 self._note_save(save, 0, began, "timeout" if isinstance(error, TimeoutError) else "error")
+        if plan.saves and self._settings.flush_finished:  # What the scheduler side flushes must be in the cache.
+            until = time.monotonic() + self._settings.store_timeout
+            for layout in self._layouts:
+                layout.settle(until)
 
     def take_unsaved(self) -> frozenset[int]:
         """Indices of the last plan's saves of which not every block is in the cache."""
@@ -135,8 +144,10 @@ class WorkerSide:
         return failed
 
     def close(self) -> None:
-        """Leaves the cache."""
+        """Stores what is under way, and leaves the cache."""
         self._loader.close(self._settings.load_timeout + 5.0)
+        for layout in self._layouts:
+            layout.close()
         self._leave()
 
     def take_stats(self) -> dict[str, Any]:
@@ -157,6 +168,22 @@ class WorkerSide:
             self.operations.add(Operation("cachemgr", "put", before, tokens, -1, took, failure),
                                 Operation("connector", "send", before, tokens, stored * size, took))
 
+    def _staging(self) -> list[Staging]:
+        """By group. A step ends at most as many blocks as fit into its tokens, and one more of each request."""
+        step = self._config.scheduler_config
+        pinned = self._settings.pinned_bytes() // len(self._groups)
+        return [Staging(pinned, int(step.max_num_batched_tokens) // group.block_tokens + int(step.max_num_seqs))
+                for group in self._groups]
+
+    def _count_stored(self) -> None:
+        """What was stored since the last step, where that takes longer than a step."""
+        for layout, shard in zip(self._layouts, self._shards, strict=False):
+            stored = layout.stored()
+            if stored:
+                self.tally.saved(stored.blocks, stored.blocks * shard.block_bytes, stored.seconds)
+                for problem in stored.problems:
+                    self.tally.problem(logger, "save", problem)
+
     def _count(self, load: Load, good: bool, seconds: float) -> None:
         self._note_load(load, good, seconds)
         if good:
@@ -176,14 +203,13 @@ class WorkerSide:
                        for piece in load.pieces)
 
     def _save(self, save: Save, cache: _native.Cache, scope: str) -> tuple[int, int]:
-        """Blocks that were copied, and those that the cache has now."""
+        """Blocks that were copied, and those that the cache has now; of a device, some come later."""
         # Blocks before a window may be gone: what is stored then need not begin at the front.
         rule = _native.MatchRule.last(1) if self._groups[save.group].window else None
         chain = _native.Chain(self._namespace(scope)[save.group], save.keys, rule=rule)
         timeout = self._settings.store_timeout / len(self._groups)
-        with cache.reserve(chain, start=save.first, timeout=timeout) as room:
-            filled = self._layouts[save.group].pieces.gather_into(room, 0, save.block_ids)
-            return filled, room.commit()
+        room = cache.reserve(chain, start=save.first, timeout=timeout)
+        return self._layouts[save.group].store(room, save.block_ids)
 
     def _open(self, home: Home | None) -> _native.Cache:
         # Not earlier: the scheduler side, which starts the server, comes after the workers.

@@ -1,0 +1,368 @@
+"""KV tensors on a device, without one: the staged path on a device of the tests that works late and in odd orders."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+import reprise
+from reprise.vllm import layouts
+from reprise.vllm.layouts import KvLayout, Staging, UnknownLayout, layout_of
+from reprise.vllm.staging import StagedKv
+from reprise.vllm.staging.views import BlockViews
+
+import gpu_check
+from harness import eventually
+from kv_tables import BLOCKS, TABLE, TABLE_OF_DIMS, Tensors, fresh, memory, named
+from late_device import LateDevice
+
+
+def direct_layout(tensors: Tensors) -> tuple[str, reprise.KvPieces]:
+    """As of tensors in memory of the CPU."""
+    layout = layout_of(named(tensors), list(named(tensors)), BLOCKS)
+    assert isinstance(layout.pieces, reprise.KvPieces)
+    return layout.name, layout.pieces
+
+
+def staged_layout(device: LateDevice, tensors: Tensors, rows: int = 2, slots: int = 3) -> tuple[KvLayout, StagedKv]:
+    """As of tensors on a device; `rows`: blocks of a slot."""
+    size = direct_layout(tensors)[1].block_bytes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layouts, "_device_of", lambda _: device)
+        staging = Staging(pinned_bytes=slots * rows * size, step_blocks=slots * rows, slot_bytes=rows * size)
+        layout = layout_of(named(tensors), list(named(tensors)), BLOCKS, staging)
+    assert layout.staged
+    return layout, layout.staged
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_staged_block_has_the_bytes_of_one_that_was_copied(name: str) -> None:
+    tensors = fresh(TABLE[name])
+    direct_name, direct = direct_layout(tensors)
+    layout, staged = staged_layout(LateDevice(), tensors)
+    assert (layout.name, staged.block_bytes, staged.num_blocks) == (direct_name, direct.block_bytes, BLOCKS)
+    wanted = bytearray(3 * direct.block_bytes)
+    direct.gather([4, 0, 3], wanted)
+    rows = torch.zeros((4, direct.block_bytes), dtype=torch.uint8)
+    staged._views.gather(torch.tensor([4, 0, 3]), rows[:3])
+    assert rows[:3].numpy().tobytes() == wanted and not rows[3].any()
+    others, expected = fresh(TABLE[name], 1), fresh(TABLE[name], 1)
+    staged_layout(LateDevice(), others)[1]._views.scatter(torch.tensor([1, 5, 2]), rows[:3])
+    direct_layout(expected)[1].scatter([1, 5, 2], wanted)
+    assert memory(others) == memory(expected)
+    staged.close()
+
+
+def test_layers_at_equal_distances_are_one_kernel() -> None:
+    counts = {name: len(BlockViews(tensors, [dim] * len(tensors))) for name, (tensors, dim) in TABLE_OF_DIMS.items()}
+    assert counts["packed, layer first"] == counts["packed, blocks first"] == counts["heads outermost"] == 1
+    assert counts["MLA"] == 3 and counts["at unequal distances"] == 3 and counts["backwards"] == 4
+
+
+class Play:
+    """An engine and its cache, played: what the engine's stream does, what is stored and what is loaded, at random.
+
+    A second set of tensors, in which everything is done at once, says what must come out.
+    """
+
+    def __init__(self, name: str, device: LateDevice, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.device = device
+        self.tensors, self.ideal = fresh(TABLE[name]), fresh(TABLE[name])
+        self.kernels, self.shadow = direct_layout(self.tensors)[1], direct_layout(self.ideal)[1]
+        self.size = self.kernels.block_bytes
+        self.layout, self.staged = staged_layout(device, self.tensors)
+        self.cache = reprise.Cache.open(l1_capacity="8MiB", l1_populate=False)
+        self.ns = reprise.Namespace(model="m", revision="r", dtype="d", layout=self.layout.name, block_tokens=16,
+                                    block_bytes=self.size, layers=range(0, 1), heads=range(0, 1), salt="")
+        self.chains: list[tuple[reprise.Chain, bytes]] = []
+        self.seen: list[tuple[bytearray, bytes]] = []
+        self.wrong = 0
+
+    def __enter__(self) -> Play:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.device.stopped = False
+        self.staged.close()
+        self.cache.close()
+
+    def chain(self, blocks: int) -> reprise.Chain:
+        return reprise.Chain(self.ns, self.random.randbytes(16 * blocks))
+
+    def some_ids(self) -> list[int]:
+        return self.random.sample(range(BLOCKS), self.random.randint(1, BLOCKS))
+
+    def write(self, ids: list[int]) -> bytes:
+        """The engine computes blocks."""
+        what = self.random.randbytes(len(ids) * self.size)
+        self.shadow.scatter(ids, what)
+        self.device.engine.run(lambda: self.kernels.scatter(ids, what))
+        return what
+
+    def read(self, ids: list[int]) -> None:
+        """The engine reads blocks."""
+        found, wanted = bytearray(len(ids) * self.size), bytearray(len(ids) * self.size)
+        self.shadow.gather(ids, wanted)
+        self.device.engine.run(lambda: self.kernels.gather(ids, found))
+        self.seen.append((found, bytes(wanted)))
+
+    def store(self, ids: list[int]) -> int:
+        """What these blocks hold now, as a chain of its own; returns how many were taken."""
+        chain, what = self.chain(len(ids)), bytearray(len(ids) * self.size)
+        self.shadow.gather(ids, what)
+        taken, _ = self.staged.store(self.cache.reserve(chain), ids)
+        if taken:
+            self.chains.append((chain, bytes(what[:taken * self.size])))
+        return taken
+
+    def there(self, chain: reprise.Chain, blocks: int) -> None:
+        eventually(lambda: self.cache.match(chain).blocks >= blocks, "the chain is stored")
+
+    def load(self, chain: reprise.Chain, what: bytes, ids: list[int]) -> bool:
+        ids = ids[:len(what) // self.size]
+        self.there(chain, len(what) // self.size)
+        with self.cache.acquire(chain) as lease:
+            good = self.staged.scatter_from(lease, 0, ids)
+        if good:
+            self.shadow.scatter(ids, what[:len(ids) * self.size])
+        return good
+
+    def round(self) -> None:
+        ids = self.some_ids()
+        self.write(ids)
+        if self.chains and self.random.random() < 0.5:
+            self.load(*self.random.choice(self.chains), ids)
+            self.read(ids)
+        else:
+            self.store(ids)
+        self.write(self.some_ids())
+
+    def mistakes(self) -> int:
+        """Wrong bytes anywhere, when all is done."""
+        self.device.finish()
+        for chain, what in self.chains:
+            self.there(chain, len(what) // self.size)
+            blocks = [bytearray(self.size) for _ in range(len(what) // self.size)]
+            assert self.cache.get(chain, blocks).blocks >= len(blocks)
+            self.wrong += b"".join(blocks) != what
+        self.wrong += sum(found != wanted for found, wanted in self.seen)
+        return self.wrong + (memory(self.tensors) != memory(self.ideal))
+
+
+def play(name: str, seed: int, **how: Any) -> int:
+    with Play(name, LateDevice(seed=seed, **how), seed) as game:
+        for _ in range(12):
+            game.round()
+        return game.mistakes()
+
+
+@pytest.mark.parametrize("favourite", ["", "engine", "save", "load"])
+@pytest.mark.parametrize("name", ["packed, layer first", "K and V apart", "fp8 with scales"])
+def test_whatever_the_order_no_byte_is_wrong(name: str, favourite: str) -> None:
+    assert [play(name, seed, favourite=favourite) for seed in range(3)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("how", [
+    {"missing": (("save", "engine"),), "favourite": "save"},  # Saved before it was computed.
+    {"missing": (("engine", "save"),), "favourite": "engine"},  # Overwritten before it was gathered.
+    {"missing": (("load", "engine"),), "favourite": "load"},  # Loaded into blocks that were in use.
+    {"missing": (("engine", "load"),), "favourite": "engine"},  # Read before it was loaded.
+    {"lies": ("save",), "favourite": "engine"},  # Committed before it was copied.
+    {"lies": ("load",), "favourite": "engine"},  # A slot filled anew before it was copied.
+], ids=str)
+def test_without_any_one_of_the_waits_bytes_are_wrong(how: dict[str, Any]) -> None:
+    assert any(play("packed, layer first", seed, **how) for seed in range(8))
+
+
+@pytest.fixture
+def game() -> Iterator[Play]:
+    with Play("packed, layer first", LateDevice(), 7) as made:
+        yield made
+
+
+def test_what_the_cache_has_is_not_copied_again(game: Play) -> None:
+    ids = [5, 1, 4, 2, 0]
+    what = game.write(ids)
+    chain = game.chain(5)
+    game.cache.put(chain, [what[:game.size]])
+    assert game.staged.store(game.cache.reserve(chain), ids) == (4, 0)
+    game.chains.append((chain, what))
+    assert game.mistakes() == 0
+    assert game.staged.store(game.cache.reserve(chain), ids) == (0, 5)
+    assert game.staged.stored().blocks == 4
+
+
+def test_where_no_slot_is_free_fewer_blocks_are_stored(game: Play) -> None:
+    game.device.stopped = True
+    game.write([0, 1, 2, 3, 4, 5])
+    first, second = game.store([0, 1, 2, 3]), game.store([4, 5, 0, 1])
+    assert (first, second, game.store([2])) == (4, 2, 0)
+    game.device.stopped = False
+    assert game.mistakes() == 0
+    assert [game.cache.match(chain).blocks for chain, _ in game.chains] == [4, 2]
+    assert game.store([0, 1, 2, 3, 4, 5]) == 6
+    assert game.mistakes() == 0
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_a_save_that_the_device_refuses_is_not_stored(game: Play, after: int) -> None:
+    game.write([0, 1, 2, 3, 4, 5])
+    game.device.fail("save", after)  # The first gather, one of its two copies, the second gather.
+    with pytest.raises(RuntimeError, match="no more memory"):
+        game.store([0, 1, 2, 3, 4, 5])
+    game.write([0, 1])
+    assert game.mistakes() == 0
+    assert game.store([0, 1, 2, 3, 4, 5]) == 6  # All slots are back.
+    assert game.mistakes() == 0
+
+
+@pytest.mark.parametrize("favourite", ["engine", "load"])
+def test_what_is_left_of_a_load_that_failed_does_not_come_later(favourite: str) -> None:
+    with Play("packed, layer first", LateDevice(favourite), 7) as game:
+        game.store([0, 1, 2, 3, 4, 5])
+        game.there(game.chains[0][0], 6)
+        game.device.fail("load", 1)
+        with game.cache.acquire(game.chains[0][0]) as lease, pytest.raises(RuntimeError, match="no more memory"):
+            game.staged.scatter_from(lease, 0, [5, 4, 3, 2, 1, 0])
+        game.write([0, 1, 2, 3, 4, 5])  # The engine computes it after all.
+        game.read([0, 1, 2, 3, 4, 5])
+        assert game.mistakes() == 0
+        assert game.load(*game.chains[0], [1, 0, 3, 2, 5, 4])
+        assert game.mistakes() == 0
+
+
+def test_another_thread_returns_when_the_blocks_are_there(game: Play) -> None:
+    game.store([0, 1, 2, 3, 4])
+    game.there(game.chains[0][0], 5)
+    game.write([5, 4, 3, 2, 1, 0])
+    game.staged.begin_step()
+    found = bytearray(5 * game.size)
+
+    def load() -> None:
+        if game.load(*game.chains[0], [3, 5, 1, 0, 2]):
+            game.kernels.gather([3, 5, 1, 0, 2], found)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    thread.join(60)
+    assert found == game.chains[0][1]
+    assert game.mistakes() == 0
+
+
+def test_threads_load_at_once(game: Play) -> None:
+    game.store([0, 1])
+    game.store([2, 3])
+    for chain, _ in game.chains:
+        game.there(chain, 2)
+    for _ in range(20):
+        threads = [threading.Thread(target=game.load, args=(*game.chains[i], [2 * i + 1, 2 * i])) for i in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert game.mistakes() == 0
+
+
+def test_a_lease_that_ran_out_gives_nothing(game: Play) -> None:
+    game.store([0, 1, 2, 3])
+    game.there(game.chains[0][0], 4)
+    lease = game.cache.acquire(game.chains[0][0])
+    assert lease.renew(0.001)
+    eventually(lambda: not lease.valid, "the lease runs out")
+    assert not game.staged.scatter_from(lease, 0, [3, 2, 1, 0])
+    assert game.mistakes() == 0
+
+
+def test_settling_waits_for_what_is_under_way(game: Play) -> None:
+    assert game.staged.settle(0)
+    game.device.stopped = True
+    game.write([0, 1, 2, 3])
+    game.store([0, 1, 2, 3])
+    assert not game.staged.settle(time.monotonic() + 0.01)
+    game.device.stopped = False
+    assert game.staged.settle(time.monotonic() + 60)
+    assert game.cache.match(game.chains[0][0]).blocks == 4
+    assert game.mistakes() == 0
+
+
+def test_closing_stores_what_is_under_way_and_nothing_more(game: Play) -> None:
+    game.write([0, 1, 2, 3])
+    assert game.store([0, 1, 2, 3]) == 4
+    game.staged.close(60)
+    assert game.cache.match(game.chains[0][0]).blocks == 4
+    assert game.store([4]) == 0
+    with game.cache.acquire(game.chains[0][0]) as lease:
+        assert not game.staged.scatter_from(lease, 0, [0, 1, 2, 3])
+    assert game.mistakes() == 0
+
+
+def test_closing_does_not_wait_for_a_device_that_hangs(game: Play) -> None:
+    game.write([0, 1, 2, 3])
+    assert game.store([0, 1, 2, 3]) == 4
+    chain, _ = game.chains.pop()
+    game.device.stopped = True
+    game.staged.close(0.05)
+    assert isinstance(game.staged.stored().problems[0], TimeoutError)
+    assert game.cache.match(chain).blocks == 0
+    assert game.cache.reserve(chain)[0] is not None  # It was given back.
+
+
+def test_ids_that_there_are_not_reach_no_device(game: Play) -> None:
+    for ids in ([0, BLOCKS], [-1, 0]):
+        with pytest.raises(ValueError, match="there are 6 blocks"):
+            game.staged.store(game.cache.reserve(game.chain(2)), ids)
+    game.store([0, 1])
+    game.there(game.chains[0][0], 2)
+    with game.cache.acquire(game.chains[0][0]) as lease, pytest.raises(ValueError, match="there are 6 blocks"):
+        game.staged.scatter_from(lease, 0, [0, BLOCKS])
+    with pytest.raises(ValueError, match="1 block ids for a reservation of 2"):
+        game.staged.store(game.cache.reserve(game.chain(2)), [0])
+    assert game.mistakes() == 0
+
+
+def test_tensors_of_an_engine_in_inference_mode_can_be_loaded_by_any_thread() -> None:
+    with torch.inference_mode():
+        tensors = [torch.zeros(BLOCKS, 8) for _ in range(2)]
+        staged = staged_layout(LateDevice(), tensors)[1]
+    rows = torch.full((1, 64), 7, dtype=torch.uint8)
+    staged._views.scatter(torch.tensor([3]), rows)
+    assert bytes(tensors[1][3].numpy().tobytes()) == b"\7" * 32
+    staged.close()
+
+
+def test_devices_that_are_not_known_are_refused_by_name() -> None:
+    elsewhere = torch.zeros((BLOCKS, 4), device="meta")
+    with pytest.raises(UnknownLayout, match=r"layers.0.attn.*on 'meta': KV is copied from memory of the CPU and"):
+        layout_of(named([elsewhere]), list(named([elsewhere])), BLOCKS)
+
+
+class Nowhere(gpu_check.Place):
+    """The checks of a real device, without one."""
+
+    name, rounds, gather_bytes = "cpu", 6, 8 << 20
+
+    def device(self) -> Any:
+        self.late = LateDevice()
+        return self.late
+
+    def engine(self, work: Any) -> None:
+        self.late.engine.run(work)
+
+    def finish(self) -> None:
+        self.late.finish()
+
+
+def test_the_checks_of_a_real_device_run(capsys: pytest.CaptureFixture[str]) -> None:
+    for check in (gpu_check.check_layouts, gpu_check.check_order, gpu_check.check_speed):
+        check(Nowhere())
+    assert "4 blocks of 2 MiB" in capsys.readouterr().out
+    if not torch.cuda.is_available():
+        assert gpu_check.main() == 0
+        assert "skipped: torch sees no GPU here" in capsys.readouterr().out
