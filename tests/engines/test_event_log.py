@@ -42,6 +42,7 @@ class Store:
 
     def __init__(self) -> None:
         self.there: set[bytes] = set()
+        self.later: set[bytes] = set()  # There from the second question on.
         self.silent = False
         self.asked = 0
         self.hold = threading.Event()
@@ -50,6 +51,7 @@ class Store:
     def __call__(self, group: int, keys: Sequence[bytes]) -> list[bool | None]:
         self.asked += 1
         answers = [None if self.silent else key in self.there for key in keys]
+        self.there |= self.later
         self.hold.wait(30)
         return answers
 
@@ -108,6 +110,14 @@ def test_what_some_rank_did_not_store_is_announced_as_far_as_it_is_there(log: Ev
     told: list[Any] = []
     eventually(lambda: told.extend(log.take()) or len(told) == 2, "what is there is announced")
     assert told == [("+", ["a0"]), ("+", ["a2"])]
+
+
+def test_what_is_stored_a_little_after_its_step_is_announced_then(log: Events, store: Store) -> None:
+    store.there, store.later = keys("a", 0), keys("a", 1)
+    assert step(log, 1, offer("a", 2), unsaved=[0]) == []
+    told: list[Any] = []
+    eventually(lambda: told.extend(log.take()) or len(told) == 2, "both are announced")
+    assert told == [("+", ["a0"]), ("+", ["a1"])]
 
 
 def test_a_step_that_nobody_reported_is_looked_up(log: Events, store: Store) -> None:

@@ -22,6 +22,7 @@ _KEY = 16
 _MAX_KNOWN = 1 << 17  # Blocks that are looked after; the oldest one beyond it is taken back.
 _MAX_STEPS = 1024  # Steps remembered whose outcome is not known.
 _MAX_DOUBTFUL = 1024  # Offers to ask the cache about.
+_MAX_LOOKS = 3  # At blocks of an offer that are not there.
 _MAX_WAITING = 1 << 14  # Events that nobody has taken: an engine without work takes none.
 _IN_ONE = 1024  # Hashes in one event that takes blocks back.
 _TICK = 0.25  # Seconds between two looks.
@@ -40,6 +41,8 @@ class Offer:
     first: int
     """Index of the first of them in the prompt."""
     group: int = 0
+    looks: int = 0
+    """How often the cache was asked for them: a GPU's blocks are stored a little after their step."""
 
     @staticmethod
     def of(request: Any, packed: bytes, first: int, group: int = 0) -> Offer:
@@ -190,6 +193,9 @@ class Events:
                         if there:
                             self._announce(Offer(offer.request, [offer.keys[at]], offer.first + at, offer.group),
                                            anew=False)
+                    offer.looks += 1
+                    if offer.looks < _MAX_LOOKS and not all(answers):
+                        self._doubtful.append(offer)
 
     def _look_after(self) -> None:
         with self._lock:
