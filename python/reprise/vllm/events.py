@@ -50,7 +50,7 @@ class Offer:
         return Offer(request, [packed[at:at + _KEY] for at in range(0, len(packed), _KEY)], first, group)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Known:
     hash: Any
     seen: int = 0
@@ -141,21 +141,22 @@ class Events:
 
     def _announce(self, offer: Offer, *, anew: bool) -> None:
         """anew: also what is announced already, as a router may have missed it, or have forgotten it."""
-        fresh = []
-        hashes = self._shape.hashes(offer.request, offer.group, offer.first, offer.first + len(offer.keys))
-        for key, name in zip(offer.keys, hashes, strict=True):
-            known = self._known.setdefault((offer.group, key), _Known(name))
-            known.seen += 1
-            self._known.move_to_end((offer.group, key))
-            fresh.append(anew or known.seen == 1)
+        named = [(offer.group, key) for key in offer.keys]
+        fresh = [anew or key not in self._known for key in named]
         begin = 0
         while begin < len(fresh):
             end = begin
             while end < len(fresh) and fresh[end]:
                 end += 1
             if end > begin:
-                self._out.append(self._shape.stored(offer.request, offer.first + begin, offer.first + end, offer.group))
+                event = self._shape.stored(offer.request, offer.first + begin, offer.first + end, offer.group)
+                for key, name in zip(named[begin:end], event.block_hashes, strict=True):
+                    self._known.setdefault(key, _Known(name))
+                self._out.append(event)
             begin = end + 1
+        for key in named:
+            self._known[key].seen += 1
+            self._known.move_to_end(key)
         if len(self._known) > _MAX_KNOWN:
             excess = len(self._known) - _MAX_KNOWN
             self._take_back([key for key, _ in zip(self._known, range(excess), strict=False)])
