@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -41,7 +42,8 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         transfer = vllm_config.kv_transfer_config
         self._settings, scope = self._read_settings(vllm_config, role)
         # Of this process alone: replicas of one engine may have one id.
-        self._engine_id = f"{transfer.engine_id}:{os.getpid()}"
+        # And of this host: containers may share a folder and number their processes alike. Nobody can guess it.
+        self._engine_id = f"{transfer.engine_id}:{os.getpid()}:{secrets.token_hex(16)}"
         self._server: PrivateServer | None = None
         self._scheduler: SchedulerSide | None = None
         self._worker: WorkerSide | None = None
@@ -289,7 +291,9 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
 
     def reset_cache(self) -> bool | None:
         """From now on nothing stored before is found."""
-        return self._scheduler.reset() if self._scheduler else True
+        manager = getattr(self, "_kv_cache_manager", None)
+        kept = bool(getattr(manager, "usage", 0.0))  # Blocks are in use: vLLM has not emptied its own.
+        return self._scheduler.reset(kept) if self._scheduler else True
 
 
 def _park_above(config: Any, settings: Settings) -> int | None:
