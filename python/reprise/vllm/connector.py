@@ -13,7 +13,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
 
 from .. import _native
 from .._errors import ConfigError
-from . import memory, profiling
+from . import memory, multi, profiling
 from .events import events_for
 from .flush import Flusher
 from .groups import Group, Groups, groups_of
@@ -55,6 +55,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
             return
         # vLLM reads it after this: a block that does not come is computed, whatever the default is.
         transfer.kv_load_failure_policy = "recompute"
+        self._look_around()
         settings = self._settings
         if not settings.cache_url:
             memory.check(settings.options["l1.capacity"], memory.available())
@@ -76,6 +77,13 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         if self._counts_operations:
             reports.operations = Operations()
         profiling.start(settings.profiling_server, scope or "reprise")
+
+    def _look_around(self) -> None:
+        problem = multi.problem()
+        if problem and self._settings.strict:
+            raise ConfigError(problem)
+        if problem:
+            logger.error("Reprise: %s", problem)
 
     @property
     def requires_kv_delivery(self) -> bool:
