@@ -328,3 +328,18 @@ def test_who_never_saves_asks_for_a_failed_key_again_later(monkeypatch: pytest.M
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 3600)
     assert rig.promised(request("b", 100, "same")) == 3 * BLOCK
+
+
+def test_announced_blocks_are_looked_for_in_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(ranks=2)
+    asked: list[Any] = []
+
+    def presence(namespaces: Any, keys: Any) -> list[bool]:
+        asked.extend(ns.heads for ns in namespaces)
+        return [True] * len(keys)
+
+    monkeypatch.setattr(rig.lookup, "presence", presence, raising=False)
+    assert rig.side.there(0, [b"k" * 16]) == [True]
+    assert asked == [range(1), range(1, 2)]
+    rig.side.close()
+    assert rig.side.there(0, [b"k" * 16]) == [None]

@@ -90,6 +90,11 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         """A cache: nobody waits for what is saved."""
         return False
 
+    @classmethod
+    def requires_piecewise_for_cudagraph(cls, extra_config: dict[str, Any]) -> bool:
+        """Nothing is done layer by layer: graphs may be whole."""
+        return False
+
     def _read_settings(self, vllm_config: Any, role: KVConnectorRole) -> tuple[Settings, str]:
         """And the scope of its blocks, which the scheduler side decides alone."""
         return Settings.read(vllm_config.kv_transfer_config.kv_connector_extra_config or {}), ""
