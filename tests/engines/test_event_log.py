@@ -110,6 +110,18 @@ def test_what_some_rank_did_not_store_is_announced_as_far_as_it_is_there(log: Ev
     assert told == [("+", ["a0"]), ("+", ["a2"])]
 
 
+def test_what_comes_later_is_announced_later(log: Events, store: Store) -> None:
+    """From a device, blocks are on their way when the step is reported."""
+    step(log, 1, offer("a", 2), unsaved=[0])
+    eventually(lambda: store.asked, "the cache is asked")
+    store.there = keys("a", 0, 1)
+    told: list[Any] = []
+    eventually(lambda: told.extend(log.take()) or told, "they are announced")
+    assert sorted(name for event in told for name in event.block_hashes) == ["a0", "a1"]
+    eventually(lambda: not log._doubtful, "nothing is in doubt any more")
+    assert step(log, 2, offer("a", 2)) == []
+
+
 def test_a_step_that_nobody_reported_is_looked_up(log: Events, store: Store) -> None:
     log.planned(1, [offer("a", 1)], [])
     assert step(log, 2, offer("b", 1)) == [("+", ["b0"])]
