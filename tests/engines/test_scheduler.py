@@ -43,6 +43,7 @@ class FakeLookup:
 
     def __init__(self, ranks: int) -> None:
         self.blocks = 0
+        self.bytes = 1 << 20
         self.pending = False
         self.asked: list[int] = []
         self.leases: list[FakeLease] = []
@@ -58,6 +59,9 @@ class FakeLookup:
             self.leases.append(FakeLease(blocks, self._ranks))
             return self.leases[-1]
         return None
+
+    def capacity(self) -> int:
+        return self.bytes
 
     def forget(self, request_id: str) -> None:
         pass
@@ -213,6 +217,17 @@ def test_a_rank_that_cannot_is_named() -> None:
     assert rig.side.set_shards([[good], [good.broken("rank 1: odd")]], 2) == "rank 1: odd"
     assert "1 of 2 ranks" in rig.side.set_shards([[good]], 2)
     assert "another host" in rig.side.set_shards([[Shard(host="elsewhere")]], 1)
+
+
+def test_blocks_that_do_not_fit_are_a_problem_with_a_remedy() -> None:
+    rig = Rig(ranks=2)
+    shards = rig.side._shards
+    rig.lookup.bytes = 127  # A block of a rank has 64.
+    assert "raise l1_capacity" in rig.side.set_shards(shards, 2)
+    rig.lookup.bytes = 0  # Nobody answers yet.
+    assert rig.side.set_shards(shards, 2) == ""
+    groups = [Group(("0",), "FullAttentionSpec", BLOCK)]
+    assert "hash block of 24" in BlockTables(groups, 24, "sha256", trust=False, decode=False).problem()
 
 
 def test_what_another_connector_told_is_not_taken_for_ours() -> None:
