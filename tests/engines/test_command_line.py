@@ -77,7 +77,7 @@ def test_only_a_server_gets_a_connector(command: str, is_one: bool, monkeypatch:
     monkeypatch.setenv("VLLM_USE_VINEYARD_CACHE", "1")
     plugin.supply(words)
     assert words == [*command.split(), *(ADDED if is_one else [])]
-    (said,) = caplog.messages
+    (said,) = set(caplog.messages)  # What captures may be at 'vllm' as well as at the root.
     assert ("added --kv-transfer-config" in said) == is_one
     assert ('KVTransferConfig(kv_connector="AIBrixOffloadingConnector"' in said) == (not is_one)
     plugin.supply(words)  # Once more, in another of its processes.
