@@ -84,6 +84,13 @@ def test_only_a_server_gets_a_connector(command: str, is_one: bool, monkeypatch:
     assert words.count("--kv-transfer-config") == is_one
 
 
+def test_a_worker_of_ray_is_told_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
+    monkeypatch.setenv("VLLM_USE_VINEYARD_CACHE", "1")
+    plugin.supply(["/x/ray/_private/workers/default_worker.py", "--node-ip-address=127.0.0.1"])
+    assert not caplog.messages
+
+
 def test_vllm_reads_what_the_plugin_adds(monkeypatch: pytest.MonkeyPatch) -> None:
     from vllm import plugins
     from vllm.entrypoints.launchers.cli_args import make_arg_parser

@@ -14,6 +14,8 @@ from pathlib import PurePath
 
 logger = logging.getLogger("vllm.reprise")
 
+_RAY_WORKER = "default_worker.py"  # A rank of an engine that was started elsewhere.
+
 NAMES = (
     "RepriseConnector",
     "AIBrixOffloadingConnector",
@@ -50,7 +52,7 @@ def supply(command: list[str]) -> None:
         command += words
         for text in said:
             logger.warning("Reprise: %s", text)
-    else:
+    elif PurePath(command[0] if command else "").name != _RAY_WORKER:
         arguments = ", ".join(f'{name}="{value}"' for name, value in CONNECTOR.items())
         logger.warning("Reprise: %s is set. Only vLLM's server gets a connector from it: another program has to give "
                        "its engine kv_transfer_config=KVTransferConfig(%s)", switch(os.environ), arguments)
