@@ -67,9 +67,11 @@ class Show:
         say(f"  {what}: {self.rows[-1].milliseconds:.0f} ms")
 
     def same(self, row: Row) -> bool:
-        """Words as computed; from the second row on, numbers as after a hit in vLLM's own cache."""
-        computed, own = self.rows[0], self.rows[min(1, len(self.rows) - 1)]
-        return row.words == computed.words and (row is computed or row.answers == own.answers)
+        """Words as computed; numbers as after a hit in vLLM's own cache, the second row, or as computed without one."""
+        computed, own = self.rows[0].answers, self.rows[min(1, len(self.rows) - 1)].answers
+        return row.words == self.rows[0].words and all(
+            answer == (hit if answer.cached_tokens else cold)
+            for answer, hit, cold in zip(row.answers, own, computed, strict=True))
 
     def table(self) -> str:
         head = f"{'':44} {'TTFT':>9} {'of computing':>13} {'from a cache':>16}  answers"

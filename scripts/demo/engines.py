@@ -18,6 +18,9 @@ ENVIRONMENT = {
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn", "PYTHONDONTWRITEBYTECODE": "",
 }
 ADMIN_PORT = 9601
+# What is shown is what is found, also on a machine that is busy.
+PATIENT = {"strict": True, "fetch_if_slower": True, "lookup_timeout": 10, "fetch_timeout": 60, "load_timeout": 10,
+           "store_timeout": 10}
 
 
 def make_model(folder: Path, layers: int, log: Path) -> Path:
@@ -50,9 +53,16 @@ class Daemon:
         return program
 
     def restart(self) -> None:
-        """What was in memory is on disk afterwards, and there alone."""
+        """What was in memory is on disk afterwards, and there alone; engines have attached again."""
+        before = self._attached()
         self._stage.stop(self._program)
         self._program = self._start()
+        self._stage.wait("attaching again", lambda: self._attached() >= before, 60)
+
+    def _attached(self) -> set[str]:
+        """The processes that have a session."""
+        with urllib.request.urlopen(f"{self.page}/v1/sessions", timeout=10) as answer:
+            return {session["peer"] for session in json.load(answer)}
 
 
 class Engine:
@@ -85,8 +95,8 @@ class Engine:
 
 def engine_on(stage: Stage, name: str, model: Path, log: Path, daemon: Daemon, longest: int) -> Engine:
     """A server whose prompts come back from `daemon`. `longest`: of prompt and answer, in tokens."""
-    settings = {"cache_url": daemon.url, "strict": True, "fetch_if_slower": True, "fetch_timeout": 30}
-    transfer = {"kv_connector": "RepriseConnector", "kv_role": "kv_both", "kv_connector_extra_config": settings}
+    transfer = {"kv_connector": "RepriseConnector", "kv_role": "kv_both",
+                "kv_connector_extra_config": {"cache_url": daemon.url, **PATIENT}}
     return Engine(stage, name, model, log, "--served-model-name", "demo", "--max-model-len", str(longest),
                   "--max-num-batched-tokens", str(longest), "--kv-transfer-config", json.dumps(transfer),
                   VLLM_SERVER_DEV_MODE="1")  # Which has the page that makes it forget.

@@ -81,6 +81,12 @@ Error Link::condemn(std::string what) {
   return finish(End::kFault, {ErrorCode::kIo, stream_->peer() + " does not keep to the protocol: it sent " + what});
 }
 
+Error Link::strange() {
+  return finish(End::kFault,
+                {ErrorCode::kVersion, stream_->peer() + " speaks another version of the protocol than " +
+                                          std::to_string(wire::kVersion) + "; install the same release on both sides"});
+}
+
 Error Link::broken(Flow flow, std::string_view doing) {
   if (flow == Flow::kTimeout) {
     return finish(End::kTimeout, {ErrorCode::kIo, stream_->peer() + " did not answer in time"});
@@ -117,7 +123,9 @@ Result<Step> Link::advance(Patience patience) {
         break;
       case Step::kClosed: return std::unexpected(broken(Flow::kClosed, "an answer was due"));
       case Step::kFailed: return std::unexpected(broken(Flow::kFailed, "an answer was due"));
-      case Step::kOutOfStep: return std::unexpected(condemn(std::string(text_of(reader_.fault()))));
+      case Step::kOutOfStep:
+        if (reader_.fault() == FrameReader::Fault::kVersion) return std::unexpected(strange());
+        return std::unexpected(condemn(std::string(text_of(reader_.fault()))));
     }
   }
 }

@@ -96,6 +96,7 @@ class Link {
   explicit Link(std::unique_ptr<Stream> stream) : stream_(std::move(stream)) {}
 
   Error finish(End end, Error error);
+  Error strange();
   Error broken(Flow flow, std::string_view doing);
   [[nodiscard]] Result<void> send(wire::FrameHeader header, Bytes body, std::span<const Bytes> payload,
                                   Patience patience);

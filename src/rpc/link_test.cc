@@ -163,6 +163,14 @@ TEST(Link, WhatKeepsASessionFromOpening) {
   EXPECT_EQ(refusal(hello(true, 1)).code, ErrorCode::kDenied) << "no token here";
   EXPECT_EQ(refusal(hello(false, 1), {"test", kCredential, 0}).code, ErrorCode::kDenied) << "it must not be let off";
   EXPECT_EQ(refusal(hello(false, 9)).code, ErrorCode::kVersion);
+  const Error strange = refusal([](Peer& peer) {
+    wire::FrameHeader header;
+    header.version = 2;
+    header.type = wire::Type::kHelloReply;
+    if (peer.read()) peer.send_bytes(wire::encode_header(header, {}));
+  });
+  EXPECT_EQ(strange.code, ErrorCode::kVersion);
+  EXPECT_NE(strange.message.find("install the same release"), std::string::npos) << strange.message;
   EXPECT_EQ(refusal([](Peer& peer) {
               if (peer.read()) peer.hello(false), peer.welcome({.ttl_ms = 0, .proof = {}});
             }).code,

@@ -203,18 +203,19 @@ def ideal(prompts: list[list[int]]) -> int:
 
 
 class Daemon:
-    """`reprise serve` on a socket in a folder."""
+    """`reprise serve` on a socket in a folder. `under`: a command that runs it."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, under: tuple[str, ...] = ()) -> None:
         from reprise import _native
 
         self.socket = folder / "reprise.sock"
         self.url = f"unix://{self.socket}"
         self.socket.unlink(missing_ok=True)
         binary = Path(_native.__file__).parent / "bin" / "reprise"
-        command = [str(binary), "serve", "--listen-unix", str(self.socket), "--listen-admin", "", *flags]
+        command = [*under, str(binary), "serve", "--listen-unix", str(self.socket), "--listen-admin", "", *flags]
         self.child = subprocess.Popen(command)
-        eventually(self.socket.exists, "the daemon listens")
+        eventually(lambda: self.socket.exists() or self.child.poll() is not None, "the daemon listens")
+        assert self.child.poll() is None, "the daemon refused"
 
     def stop(self) -> None:
         """Writes what it holds to its disk, and ends."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +44,7 @@ class LateStream:
                     self._device.faulty = ""
                     raise RuntimeError("no more memory on the device")
             self.queue.append(work)
+        time.sleep(0.0001)  # Another thread may come between.
 
     def record(self) -> LateEvent:
         event = LateEvent(self._device, self.name)

@@ -1,4 +1,4 @@
-"""./dev demo --seed-curl: curl lines of a text are found, run as they stand, and judged."""
+"""./dev demo: what it shows is judged, what it starts is ended, and curl lines of a text are run as they stand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,6 +70,36 @@ def test_what_an_answer_lacks_is_named() -> None:
     lacking = {**ANSWER, "choices": [{**ANSWER["choices"][0], "message": {"role": "assistant"}}]}
     del lacking["usage"]
     assert set(seed_curl.missing(lacking)) >= {"usage", "message.content", "usage.prompt_tokens"}
+
+
+def answers(*, cached: int, number: float = -0.5, word: str = "w7") -> list[Any]:
+    from asking import Answer
+
+    return [Answer(tokens=[(word, number)], seconds=1.0, prompt_tokens=100, cached_tokens=cached)]
+
+
+def test_other_answers_and_prompts_that_were_not_found_are_problems() -> None:
+    from demo import Row, Show
+
+    show = Show(1, 100)
+    show.rows = [Row("computed", answers(cached=0)), Row("own", answers(cached=96, number=-0.6)),
+                 Row("good", answers(cached=96, number=-0.6))]
+    assert show.problems() == [] and "DIFFERENT" not in show.table()
+    show.rows += [Row("numbers", answers(cached=96)), Row("words", answers(cached=96, number=-0.6, word="w8")),
+                  Row("lost", answers(cached=64, number=-0.6))]
+    assert [p.split(":")[0] for p in show.problems()] == ["numbers", "words", "lost"]
+    assert show.table().count("DIFFERENT") == 2
+
+
+def test_what_was_started_is_ended_and_what_ends_by_itself_is_told_with_its_words(tmp_path: Path) -> None:
+    import processes
+
+    with pytest.raises(processes.Failed, match="the one ended with 3(.|\n)*the reason"), processes.Stage() as stage:
+        stays = stage.start("the other", ["sleep", "1000"], tmp_path / "other.log")
+        stage.start("the one", ["bash", "-c", "echo the reason; exit 3"], tmp_path / "one.log")
+        stage.wait("something", lambda: False)
+    with pytest.raises(processes.Failed):
+        stays.check()
 
 
 def test_a_server_answers_them_and_refuses_them_without_their_key(tmp_path: Path) -> None:

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
+import torch
+from vllm.v1.core.kv_cache_utils import BlockHash, maybe_convert_block_hash
+from vllm.v1.kv_cache_interface import FullAttentionSpec
 
 import reprise
 from reprise.vllm import events as module
+from reprise.vllm.event_shape import EventShape
 from reprise.vllm.events import Events, Offer
 from reprise.vllm.presence import presence
 
 from harness import eventually
 
 
+class Event(NamedTuple):
+    what: str
+    block_hashes: list[str]
+
+
 class Shape:
     """Names a block by its index."""
 
-    def hashes(self, request: str, group: int, first: int, end: int) -> list[str]:
-        return [f"{request}{i}" for i in range(first, end)]
+    def stored(self, request: str, first: int, end: int, group: int) -> Event:
+        return Event("+", [f"{request}{i}" for i in range(first, end)])
 
-    def stored(self, request: str, first: int, end: int, group: int) -> tuple[str, list[str]]:
-        return "+", self.hashes(request, group, first, end)
-
-    def removed(self, hashes: Sequence[str], group: int) -> tuple[str, list[str]]:
-        return "-", list(hashes)
+    def removed(self, hashes: Sequence[str], group: int) -> Event:
+        return Event("-", list(hashes))
 
 
 class Store:
@@ -34,6 +42,7 @@ class Store:
 
     def __init__(self) -> None:
         self.there: set[bytes] = set()
+        self.later: set[bytes] = set()  # There from the second question on.
         self.silent = False
         self.asked = 0
         self.hold = threading.Event()
@@ -42,6 +51,7 @@ class Store:
     def __call__(self, group: int, keys: Sequence[bytes]) -> list[bool | None]:
         self.asked += 1
         answers = [None if self.silent else key in self.there for key in keys]
+        self.there |= self.later
         self.hold.wait(30)
         return answers
 
@@ -100,6 +110,14 @@ def test_what_some_rank_did_not_store_is_announced_as_far_as_it_is_there(log: Ev
     told: list[Any] = []
     eventually(lambda: told.extend(log.take()) or len(told) == 2, "what is there is announced")
     assert told == [("+", ["a0"]), ("+", ["a2"])]
+
+
+def test_what_is_stored_a_little_after_its_step_is_announced_then(log: Events, store: Store) -> None:
+    store.there, store.later = keys("a", 0), keys("a", 1)
+    assert step(log, 1, offer("a", 2), unsaved=[0]) == []
+    told: list[Any] = []
+    eventually(lambda: told.extend(log.take()) or len(told) == 2, "both are announced")
+    assert told == [("+", ["a0"]), ("+", ["a1"])]
 
 
 def test_a_step_that_nobody_reported_is_looked_up(log: Events, store: Store) -> None:
@@ -178,3 +196,24 @@ def test_presence_is_that_of_all_ranks() -> None:
         assert presence(cache, spaces, names, 5.0) == [True, False, True, True, False, True]
         assert presence(cache, spaces, names, 5.0, calls=1) == [True, False, None, None, None, None]
         assert presence(cache, spaces, [], 5.0) == []
+
+
+@pytest.mark.parametrize("integers", ["0", "1"])
+def test_blocks_have_vllms_names(integers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a block has several of vLLM's hashes, of which the last one is its name."""
+    monkeypatch.setenv("VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES", integers)
+    spec = FullAttentionSpec(block_size=32, num_kv_heads=1, head_size=8, dtype=torch.float32)
+    hashes = [hashlib.sha256(bytes([i])).digest() for i in range(8)]
+    asked: Any = SimpleNamespace(
+        block_hashes=hashes, all_token_ids=list(range(140)), lora_request=None, session_id="s", mm_features=[],
+        cache_salt="salt", prompt_embeds=None)
+    shape = EventShape(16, [SimpleNamespace(kv_cache_spec=spec)])
+    names = [maybe_convert_block_hash(BlockHash(hashes[i])) for i in (1, 3, 5, 7)]
+    assert isinstance(names[0], int if integers == "1" else bytes)
+    whole, behind = shape.stored(asked, 0, 4, 0), shape.stored(asked, 2, 4, 0)
+    assert (whole.block_hashes, whole.parent_block_hash, whole.extra_keys) == (
+        names, None, [("salt",), None, None, None])
+    assert (behind.block_hashes, behind.parent_block_hash) == (names[2:], names[1])
+    assert behind.token_ids == list(range(64, 128))
+    with pytest.raises(IndexError):
+        shape.stored(asked, 0, 5, 0)

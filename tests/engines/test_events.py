@@ -10,6 +10,7 @@ import zmq
 from vllm.config import KVEventsConfig
 from vllm.distributed.kv_events import AllBlocksCleared, BlockRemoved, BlockStored, KVEventBatch
 
+import tiny_model
 from harness import BLOCK, PATIENT, Daemon, Engine, eventually, prompts_of
 
 
@@ -22,8 +23,8 @@ class Router:
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         self._socket.connect(self.endpoint)
         self._decoder = msgspec.msgpack.Decoder(KVEventBatch)
-        self.stored: dict[str, dict[Any, BlockStored]] = {"CPU": {}, "GPU": {}}
-        self.removed: list[Any] = []
+        self.stored: dict[str, dict[tuple[int, Any], BlockStored]] = {"CPU": {}, "GPU": {}}
+        self.removed: list[tuple[int, Any]] = []
         self.cleared = 0
 
     @property
@@ -43,12 +44,12 @@ class Router:
             self.cleared += 1
         elif isinstance(event, BlockRemoved):
             for name in event.block_hashes:
-                self.stored[event.medium or "GPU"].pop(name, None)
+                self.stored[event.medium or "GPU"].pop((event.group_idx, name), None)
             if event.medium == "CPU":
-                self.removed += event.block_hashes
+                self.removed += [(event.group_idx, name) for name in event.block_hashes]
         else:
             for name in event.block_hashes:
-                self.stored[event.medium or "GPU"][name] = event
+                self.stored[event.medium or "GPU"][event.group_idx, name] = event
 
     def close(self) -> None:
         """Hears no more."""
@@ -64,7 +65,9 @@ def test_a_router_sees_what_is_stored_evicted_and_reset(model: Path, tmp_path: P
             first = prompts_of(200, seed=1)
             engine.ask(first, tokens=2)
             eventually(lambda: router.listen().stored["CPU"], "something is announced")
-            _same_as_of_vllm(router, first[0], blocks=200 // BLOCK)
+            _same_as_of_vllm(router, 200 // BLOCK)
+            told = [t for e in {id(e): e for e in router.stored["CPU"].values()}.values() for t in e.token_ids]
+            assert told == first[0][:200 // BLOCK * BLOCK]
 
             # What others push out of the daemon is taken back: a step is needed, for vLLM publishes with steps alone.
             others = iter(range(100, 200))
@@ -87,21 +90,37 @@ def test_a_router_sees_what_is_stored_evicted_and_reset(model: Path, tmp_path: P
     router.close()
 
 
-def _same_as_of_vllm(router: Router, prompt: list[int], blocks: int) -> None:
+def test_of_several_groups_and_ranks(tmp_path: Path) -> None:
+    """Each group's blocks are announced for themselves, when both ranks have them."""
+    model = tiny_model.make(tmp_path / "hybrid", windows="sfsf", window=64)
+    router = Router(tmp_path)
+    arguments: dict[str, Any] = {"disable_hybrid_kv_cache_manager": False, "tensor_parallel_size": 2}
+    with Engine(model, {"event_checks": 5000, **PATIENT}, kv_events_config=router.config, **arguments) as engine:
+        prompt = prompts_of(50, seed=1)  # Within the window.
+        engine.ask(prompt, tokens=3)
+        eventually(lambda: len(router.listen().stored["CPU"]) == 2, "a block of each group is announced")
+        _same_as_of_vllm(router, 2)
+        assert {group for group, _ in router.stored["CPU"]} == {0, 1}
+        engine.ask(prompt, tokens=3)
+        assert not router.listen().removed  # Still there, in both ranks.
+    router.close()
+
+
+def _same_as_of_vllm(router: Router, blocks: int) -> None:
+    """What vLLM says of its own blocks, but for the medium."""
     external, own = router.stored["CPU"], router.stored["GPU"]
     assert len(external) == blocks
     assert set(external) <= set(own)
-    for name, event in external.items():
-        at = event.block_hashes.index(name)
-        assert event.block_size == BLOCK and len(event.token_ids) == BLOCK * len(event.block_hashes)
+    for (group, name), event in external.items():
+        theirs = own[group, name]
+        assert event.block_size == BLOCK
+        assert len(event.token_ids) == BLOCK * len(event.block_hashes)
         assert len(event.extra_keys or []) == len(event.block_hashes)
-        theirs = own[name]
-        there = theirs.block_hashes.index(name)
+        at, there = event.block_hashes.index(name), theirs.block_hashes.index(name)
         assert _slice(event, at) == _slice(theirs, there)
-        assert (event.group_idx, event.kv_cache_spec_kind) == (theirs.group_idx, theirs.kv_cache_spec_kind)
         assert _parent(event, at) == _parent(theirs, there)
-    told = [token for event in {id(e): e for e in external.values()}.values() for token in event.token_ids]
-    assert told == prompt[:blocks * BLOCK]
+        same = ("kv_cache_spec_kind", "kv_cache_spec_sliding_window", "lora_id", "lora_name", "session_id")
+        assert [getattr(event, name) for name in same] == [getattr(theirs, name) for name in same]
 
 
 def _slice(event: BlockStored, at: int) -> list[int]:

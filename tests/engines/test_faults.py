@@ -6,14 +6,16 @@ It is attached to a socket at which each test starts a daemon of its own.
 from __future__ import annotations
 
 import shutil
+import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import reprise
-from reprise.vllm.home import reachable
 
 import harness
 from harness import BLOCK, PATIENT, Answer, Daemon, Engine, ideal, prompts_of, worker
@@ -36,12 +38,13 @@ class Bench:
         cache: reprise.Cache = self.engine.connector._scheduler._lookup._cache
         return cache
 
-    def daemon(self, *flags: str) -> Daemon:
+    @contextmanager
+    def daemon(self, *flags: str, under: tuple[str, ...] = ()) -> Iterator[Daemon]:
         """Starts one, and waits until both halves of the connector have found it."""
-        daemon = Daemon(self.folder, "--l1-capacity", "256MiB", *flags)
-        for cache in (self.cache, worker()._open(self.engine.connector._scheduler._home)):
-            harness.eventually(lambda cache=cache: reachable(cache), "the daemon is found")
-        return daemon
+        with Daemon(self.folder, "--l1-capacity", "256MiB", *flags, under=under) as daemon:
+            for cache in (self.cache, worker()._open(self.engine.connector._scheduler._home)):
+                harness.eventually(lambda cache=cache: cache.flush(timeout=1.0), "the daemon is found")
+            yield daemon
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +65,7 @@ def test_damage_would_be_seen_and_is_not_given_out(bench: Bench, baseline: Basel
         assert engine.ask(PROMPTS) == expected
         with watch(engine) as watched:
             engine.ask(PROMPTS[:1])
-        chain = reprise.Chain(engine.connector._scheduler._namespaces[0], watched.keys)
-        with bench.cache.acquire(chain, timeout=10) as lease:
+        with bench.cache.acquire(watched.chains, timeout=10) as lease:
             third = bytes(lease[2])
         daemon.stop()
     flip_byte(tmp_path / "disk", third)
@@ -84,21 +86,81 @@ def test_damage_would_be_seen_and_is_not_given_out(bench: Bench, baseline: Basel
         assert bench.cache.stats().l2.corrupt == 1
 
 
+@pytest.mark.parametrize("tier", ["disk:{}/disk?capacity=64MiB&segment=512KiB", "fs:{}/files"])
+def test_a_disk_that_is_full(bench: Bench, baseline: Baseline, tmp_path: Path, tier: str) -> None:
+    """Of 1 MiB, in a file system of its own: the prompts have more."""
+    engine, expected = bench.engine, baseline(PROMPTS)
+    mount = ("unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o size=1m small {tmp_path} && exec "$0" "$@"')
+    if subprocess.run([*mount, "true"], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    with bench.daemon("--l2-url", tier.format(tmp_path), under=mount):
+        for park_above in WAYS:
+            engine.park(park_above)
+            assert engine.ask(PROMPTS, at_once=True) == expected
+            harness.eventually(lambda: full(bench.cache.stats().l2), "the disk is full")
+            answers = engine.ask(PROMPTS)
+            assert answers == expected
+            assert sum(a.cached for a in answers) >= 0.98 * ideal(PROMPTS)  # From memory.
+            engine.forget(connector=True)  # And once more.
+
+
+@pytest.mark.parametrize("park_above", WAYS)
+def test_a_tier_that_hangs(bench: Bench, baseline: Baseline, monkeypatch: pytest.MonkeyPatch,
+                           park_above: int | None) -> None:
+    """Whoever waited for it without a deadline would wait for an hour."""
+    engine, expected = bench.engine, baseline(PROMPTS)
+    lookup = engine.connector._scheduler._lookup
+    monkeypatch.setattr(lookup, "_timeout", 0.2)
+    monkeypatch.setattr(lookup, "_fetch_timeout", 0.5)
+    engine.park(park_above)
+    with bench.daemon("--l2-url", "mock:?delay=1h", "--l2-timeout", "1s"):
+        for _ in range(2):
+            engine.begin(PROMPTS)
+            assert engine.finish() == expected
+    lookup._timeouts, lookup._paused_until = 0, 0.0
+
+
+@pytest.mark.parametrize("park_above", WAYS)
+def test_another_daemon_takes_its_place(bench: Bench, baseline: Baseline, park_above: int | None) -> None:
+    """It knows nothing of what its predecessor had promised."""
+    engine, expected = bench.engine, baseline(PROMPTS)
+    engine.park(park_above)
+    with bench.daemon() as first:
+        assert engine.ask(PROMPTS) == expected
+        engine.begin(PROMPTS)
+        with harness.hold_loads() if park_above is not None else nullcontext(threading.Event()) as gate:
+            engine.step()
+            first.child.kill()
+            with bench.daemon():
+                gate.set()
+                assert engine.finish() == expected
+                answers = engine.ask(PROMPTS)
+                assert answers == expected
+                answers = engine.ask(PROMPTS)
+                assert answers == expected
+                assert sum(a.cached for a in answers) >= 0.98 * ideal(PROMPTS)
+
+
+def full(tier: reprise.TierStats) -> bool:
+    """It has failed to write, or has given itself a smaller capacity."""
+    return tier.errors > 0 or 0 < tier.capacity_bytes <= 1 << 20
+
+
 class watch:
-    """What the scheduler is promised, and the keys it asked for."""
+    """What the scheduler is promised, and the chains it asked for."""
 
     def __init__(self, engine: Engine) -> None:
         self._connector = engine.connector
         self._lookup = engine.connector._scheduler._lookup
         self.promised: list[int] = []
-        self.keys = b""
+        self.chains: list[reprise.Chain] = []
 
     def __enter__(self) -> watch:
         ask, matched = self._lookup.ask, self._connector.get_num_new_matched_tokens
 
-        def asked(request_id: str, keys: bytes, *rest: Any) -> Any:
-            self.keys = keys
-            return ask(request_id, keys, *rest)
+        def asked(request_id: str, chains: list[reprise.Chain], *rest: Any) -> Any:
+            self.chains = chains
+            return ask(request_id, chains, *rest)
 
         def promised(request: Any, computed: int) -> Any:
             answer = matched(request, computed)

@@ -51,6 +51,7 @@ def config(folder: Path, load_format: str = "auto", seed: int = 0, device: str =
         parallel_config=SimpleNamespace(tensor_parallel_size=1, pipeline_parallel_size=1),
         cache_config=SimpleNamespace(prefix_caching_hash_algo="sha256", cache_dtype="auto"),
         load_config=SimpleNamespace(load_format=load_format), device_config=SimpleNamespace(device_type=device),
+        kv_transfer_config=SimpleNamespace(kv_role="kv_both"),
         scheduler_config=SimpleNamespace(max_num_batched_tokens=64, max_num_seqs=2),
         compilation_config=SimpleNamespace(static_forward_context={}))
 
@@ -92,4 +93,7 @@ def test_a_layer_that_was_not_registered_is_a_problem(tmp_path: Path) -> None:
     worker = WorkerSide(told, Settings(), SimpleNamespace(kv_cache_groups=[group], num_blocks=4))
     worker.register({"model.layers.0.attn": torch.zeros(4, 32, 8)}, 0, 0)
     assert "model.layers.1.attn" in worker.handshake().shards[0].problem
+    for _ in range(2):  # vLLM may make its tensors anew.
+        worker.register({name: torch.zeros(4, 32, 8) for name in group.layer_names}, 0, 0)
+        assert worker.handshake().shards[0].problem == "" and len(worker._layouts) == 1
     assert Shard(host=host()).problem == ""

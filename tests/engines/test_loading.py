@@ -99,7 +99,7 @@ def test_a_parked_request_gets_its_whole_prompt_and_its_lease_is_held_until_all_
     assert rig.side.parks("a")
     rig.side.allocated(asked, ([1, 2, 3, 4],), 4 * BLOCK)
     plan = rig.step()
-    assert [(entry.parked, entry.block_ids) for entry in plan.loads] == [(True, [1, 2, 3, 4])]
+    assert [(entry.parked, entry.pieces[0].block_ids) for entry in plan.loads] == [(True, [1, 2, 3, 4])]
     (lease,) = rig.lookup.leases
     rig.over(())
     rig.step()

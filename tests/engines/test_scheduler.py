@@ -43,6 +43,7 @@ class FakeLookup:
 
     def __init__(self, ranks: int) -> None:
         self.blocks = 0
+        self.bytes = 1 << 20
         self.pending = False
         self.asked: list[int] = []
         self.leases: list[FakeLease] = []
@@ -58,6 +59,9 @@ class FakeLookup:
             self.leases.append(FakeLease(blocks, self._ranks))
             return self.leases[-1]
         return None
+
+    def capacity(self) -> int:
+        return self.bytes
 
     def forget(self, request_id: str) -> None:
         pass
@@ -215,6 +219,17 @@ def test_a_rank_that_cannot_is_named() -> None:
     assert "another host" in rig.side.set_shards([[Shard(host="elsewhere")]], 1)
 
 
+def test_blocks_that_do_not_fit_are_a_problem_with_a_remedy() -> None:
+    rig = Rig(ranks=2)
+    shards = rig.side._shards
+    rig.lookup.bytes = 127  # A block of a rank has 64.
+    assert "raise l1_capacity" in rig.side.set_shards(shards, 2)
+    rig.lookup.bytes = 0  # Nobody answers yet.
+    assert rig.side.set_shards(shards, 2) == ""
+    groups = [Group(("0",), "FullAttentionSpec", BLOCK)]
+    assert "hash block of 24" in BlockTables(groups, 24, "sha256", trust=False, decode=False).problem()
+
+
 def test_what_another_connector_told_is_not_taken_for_ours() -> None:
     (shard,) = scheduler.shards_in_order({(0, 0): object()})  # As vLLM's MultiConnector may do.
     assert "another connector" in Rig().side.set_shards([shard], 1)
@@ -299,3 +314,18 @@ def test_who_never_saves_asks_for_a_failed_key_again_later(monkeypatch: pytest.M
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 3600)
     assert rig.promised(request("b", 100, "same")) == 3 * BLOCK
+
+
+def test_announced_blocks_are_looked_for_in_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(ranks=2)
+    asked: list[Any] = []
+
+    def presence(namespaces: Any, keys: Any) -> list[bool]:
+        asked.extend(ns.heads for ns in namespaces)
+        return [True] * len(keys)
+
+    monkeypatch.setattr(rig.lookup, "presence", presence, raising=False)
+    assert rig.side.there(0, [b"k" * 16]) == [True]
+    assert asked == [range(1), range(1, 2)]
+    rig.side.close()
+    assert rig.side.there(0, [b"k" * 16]) == [None]

@@ -88,6 +88,12 @@ def test_prompts_come_back_after_the_engine_forgot_them(server: str) -> None:
     assert metric(server, "external_prefix_cache_hits_total") > 0
     assert metric(server, "reprise_loaded_blocks_total") > 0
     assert metric(server, "reprise_saved_bytes_total") > 0
+    # The connector goes by an old name: the drop-in's metrics have come through three processes.
+    assert metric(server, "kv_cache_ol_num_ops_total") > 2 * len(prompts)
+    hits = metric(server, "external_prefix_cache_hits_total")
+    assert metric(server, "ol_connector_iteration_received_tokens_sum") == hits
+    harness.eventually(lambda: ask(server, "w3") and metric(server, "reprise_used_bytes") > 0, "the memory is in use")
+    assert metric(server, "kv_cache_ol_capacity") == 2 * (256 << 20)  # Under the names of both resources.
 
 
 def test_without_the_key_nothing_is_answered(server: str) -> None:

@@ -3,7 +3,8 @@ engine without connector, bit for bit, and of each group comes what the next tok
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,48 @@ import pytest
 
 import harness
 import tiny_model
-from harness import BLOCK, PATIENT, Answer, Daemon, Engine, ideal, prompts_of
+from harness import PATIENT, Answer, Daemon, Engine, prompts_of
 
-WINDOW = 100  # Four blocks.
-KINDS = {"mixed": "ssfssf", "alone": "sss"}  # Three KV groups, two of them with a window; one with a window.
+WINDOW = 100
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Of a model: block sizes of its KV groups, and what of a prompt can be had."""
+
+    layers: str
+    groups: tuple[int, ...]
+    unit: int = 32
+    full: int = 0
+    """Blocks of full attention in a unit."""
+    windows: int = 0
+    """Groups with a window, and the blocks of each that a window needs."""
+    window: int = 4
+
+    def whole(self, prompt: list[int]) -> int:
+        """Tokens of a prompt that can come from the cache."""
+        return (len(prompt) - 1) // self.unit * self.unit
+
+    def needed(self, prompt: list[int]) -> int:
+        """Blocks that are needed to go on after them."""
+        units = self.whole(prompt) // self.unit
+        return units * self.full + self.windows * min(units, self.window)
+
+
+KINDS = {"mixed": Kind("ssfssf", (32, 32, 32), full=1, windows=2), "alone": Kind("sss", (32,), windows=1),
+         "gemma": Kind("", (64, 64, 32), unit=64, full=2, windows=2, window=2)}
 PRIVATE = {"l1_capacity": "256MiB", "strict": True, **PATIENT}
 CHUNKS = {"max_num_batched_tokens": 256}  # Longer than the window: blocks leave it in the step after they were written.
 ALL = prompts_of(300, 320, 33, 32, 500, 700)
 SHARED = prompts_of(700, 310, 352, 420, prefix=256)
 LONG = prompts_of(250, 260, 270, 280, seed=11)
 
-Ask = Callable[..., list[Answer]]
-
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("windows")
-    return {kind: tiny_model.make(folder / kind, windows=layers, window=WINDOW) for kind, layers in KINDS.items()}
+    return {name: tiny_model.make(folder / name, windows=kind.layers, window=WINDOW) if kind.layers
+            else tiny_model.make_gemma(folder / name, WINDOW) for name, kind in KINDS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +76,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def engine(models: dict[str, Path], expected: Any, kind: str) -> Iterator[Engine]:
     with Engine(models[kind], PRIVATE, **CHUNKS) as engine:
         groups = engine.llm.llm_engine.engine_core.engine_core.scheduler.kv_cache_config.kv_cache_groups
-        assert len(groups) == {"mixed": 3, "alone": 1}[kind]
+        assert tuple(group.kv_cache_spec.block_size for group in groups) == KINDS[kind].groups
         yield engine
 
 
@@ -67,16 +93,9 @@ def hits(answers: list[Answer]) -> int:
     return sum(answer.cached for answer in answers)
 
 
-def check(answers: list[Answer], expected: list[Answer], prompts: list[list[int]]) -> None:
+def check(answers: list[Answer], expected: list[Answer], prompts: list[list[int]], kind: str = "mixed") -> None:
     assert answers == expected
-    assert hits(answers) >= 0.98 * ideal(prompts)
-
-
-def needed(kind: str, prompts: list[list[int]]) -> int:
-    """Blocks of all groups that are needed to go on after the whole blocks of prompts."""
-    whole = [(len(p) - 1) // BLOCK for p in prompts]
-    in_windows = sum(min(n, 4) for n in whole)
-    return {"mixed": sum(whole) + 2 * in_windows, "alone": in_windows}[kind]
+    assert hits(answers) >= 0.98 * sum(map(KINDS[kind].whole, prompts))
 
 
 class TestInOneEngine:
@@ -87,29 +106,30 @@ class TestInOneEngine:
         assert first == expected[kind]["all"]
         assert hits(first) == 0
         before = engine.metric("reprise_loaded_blocks")
-        check(engine.ask(ALL), expected[kind]["all"], ALL)
-        assert engine.metric("reprise_loaded_blocks") - before == needed(kind, ALL)  # And no more than the windows.
-        check(engine.ask(ALL, at_once=True), expected[kind]["all"], ALL)
+        check(engine.ask(ALL), expected[kind]["all"], ALL, kind)
+        # Of windows no more than they need.
+        assert engine.metric("reprise_loaded_blocks") - before == sum(map(KINDS[kind].needed, ALL))
+        check(engine.ask(ALL, at_once=True), expected[kind]["all"], ALL, kind)
         assert engine.metric("reprise_failed_blocks") == 0
 
     def test_a_prefix_whose_windows_are_long_gone(self, engine: Engine, expected: Any, kind: str) -> None:
         first = engine.ask(SHARED)
         assert first == expected[kind]["shared"]
         assert [a.cached for a in first] == [0, 256, 256, 256]
-        check(engine.ask(SHARED), expected[kind]["shared"], SHARED)
-        check(engine.ask(SHARED, at_once=True), expected[kind]["shared"], SHARED)
+        check(engine.ask(SHARED), expected[kind]["shared"], SHARED, kind)
+        check(engine.ask(SHARED, at_once=True), expected[kind]["shared"], SHARED, kind)
 
     @pytest.mark.parametrize("have", [40, 200, 450])  # Less than a window, and more.
     def test_what_the_engine_has_itself_is_gone_on_from(self, engine: Engine, expected: Any, kind: str,
                                                         have: int) -> None:
-        prompt = ALL[4]
+        prompt, unit = ALL[4], KINDS[kind].unit
         engine.ask([prompt])
         engine.ask([prompt[:have]])
         before = engine.metric("external_prefix_cache_hits")
         (answer,) = engine._generate([prompt], 12)  # Without forgetting.
         assert answer == expected[kind]["all"][4]
-        assert answer.cached == 480
-        assert engine.metric("external_prefix_cache_hits") - before == 480 - have // BLOCK * BLOCK
+        assert answer.cached == KINDS[kind].whole(prompt)
+        assert engine.metric("external_prefix_cache_hits") - before == answer.cached - have // unit * unit
 
     def test_a_window_is_stored_without_what_was_before_it(self, engine: Engine, expected: Any, kind: str) -> None:
         prompt = ALL[4]
@@ -118,7 +138,7 @@ class TestInOneEngine:
         (answer,) = engine._generate([prompt], 12)
         assert answer == expected[kind]["all"][4]
         assert answer.cached == 448
-        check(engine.ask([prompt]), [answer], [prompt])
+        check(engine.ask([prompt]), [answer], [prompt], kind)
 
     def test_a_load_that_fails_begins_anew(self, engine: Engine, expected: Any, kind: str,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +151,7 @@ class TestInOneEngine:
             assert engine.ask(ALL) == expected[kind]["all"]
             assert 0 < len(calls) <= len(ALL)
         assert engine.ask(ALL, at_once=True) == expected[kind]["all"]
-        check(engine.ask(ALL), expected[kind]["all"], ALL)
+        check(engine.ask(ALL), expected[kind]["all"], ALL, kind)
 
     def test_aborted_requests_leave_nothing(self, engine: Engine, expected: Any, kind: str) -> None:
         engine.ask(ALL)
@@ -146,7 +166,7 @@ class TestInOneEngine:
         while core.has_unfinished_requests():
             core.step()
         harness.eventually(lambda: engine.leases == 0, "all leases are given back")
-        check(engine.ask(ALL), expected[kind]["all"], ALL)
+        check(engine.ask(ALL), expected[kind]["all"], ALL, kind)
 
     def test_wrong_bytes_would_be_seen(self, engine: Engine, expected: Any, kind: str,
                                        monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +175,7 @@ class TestInOneEngine:
 
         load = WorkerSide._load
         engine.ask(ALL)
-        for group in range({"mixed": 3, "alone": 1}[kind]):
+        for group in range(len(KINDS[kind].groups)):
             def flipped(self: Any, what: Any, cache: Any, group: int = group) -> bool:
                 good = load(self, what, cache)
                 flip(self._layouts[group].pieces, next(p.block_ids for p in what.pieces if p.group == group))
@@ -164,7 +184,7 @@ class TestInOneEngine:
             with monkeypatch.context() as broken:
                 broken.setattr(WorkerSide, "_load", flipped)
                 assert engine.ask(ALL) != expected[kind]["all"]
-            check(engine.ask(ALL), expected[kind]["all"], ALL)
+            check(engine.ask(ALL), expected[kind]["all"], ALL, kind)
 
 
 def flip(pieces: Any, block_ids: list[int]) -> None:

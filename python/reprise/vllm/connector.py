@@ -11,6 +11,7 @@ from typing import Any
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1, KVConnectorRole, SupportsHMA
 
 from .. import _native
+from .._errors import ConfigError
 from . import memory, profiling
 from .events import events_for
 from .flush import Flusher
@@ -79,6 +80,11 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         """A cache: nobody waits for what is saved."""
         return False
 
+    @classmethod
+    def requires_piecewise_for_cudagraph(cls, extra_config: dict[str, Any]) -> bool:
+        """Nothing is done layer by layer: graphs may be whole."""
+        return False
+
     def _read_settings(self, vllm_config: Any, role: KVConnectorRole) -> tuple[Settings, str]:
         """And the scope of its blocks, which the scheduler side decides alone."""
         return Settings.read(vllm_config.kv_transfer_config.kv_connector_extra_config or {}), ""
@@ -89,6 +95,8 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
             if not settings.cache_url:
                 self._server = PrivateServer(settings, engine_id)
                 if not self._server.wait_ready(settings.start_timeout):
+                    if self._server.failed:
+                        raise ConfigError("the private server refuses to start: it has said on stderr what to change")
                     raise TimeoutError(f"the private server was not ready within {settings.start_timeout} s: "
                                        "it may have said why on stderr; start_timeout sets how long to wait")
             home = home_of(settings, engine_id)
@@ -220,10 +228,14 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
             return
         parallel = self._vllm_config.parallel_config
         problem = self._scheduler.set_shards(shards_in_order(metadata), parallel.world_size)
-        if problem and self._settings.strict:
+        if not problem:
+            return
+        self._scheduler.close()
+        self._flusher = None
+        self._stop_server()
+        if self._settings.strict:
             raise ValueError(problem)
-        if problem:
-            logger.error("Reprise: this engine runs without the cache: %s", problem)
+        logger.error("Reprise: this engine runs without the cache: %s", problem)
 
     def set_xfer_handshake_metadata(self, metadata: Mapping[int, Any]) -> None:
         """The same without pipeline ranks."""

@@ -21,14 +21,9 @@ class EventShape:
         self._kinds = [_kind(group.kv_cache_spec) for group in groups]
         self._stored_fields = frozenset(kv_events.BlockStored.__struct_fields__)
         self._removed_fields = frozenset(kv_events.BlockRemoved.__struct_fields__)
-        # Whole hashes, or integers where vLLM was told so.
-        self._outside: Callable[[Any], Any] = getattr(kv_cache_utils, "maybe_convert_block_hash", lambda given: given)
-
-    def hashes(self, request: Any, group: int, first: int, end: int) -> list[Any]:
-        """Names of blocks [first, end) of a request, as vLLM announces them. IndexError where it has not so many."""
-        step = self._block_tokens[group] // self._hash_tokens
-        # Each hash is of everything before it, so that the last one in a block names the block.
-        return [self._outside(request.block_hashes[(i + 1) * step - 1]) for i in range(first, end)]
+        # Integers instead of hashes, where vLLM was told so: it looks that up for every single one.
+        outside: Callable[[Any], Any] = getattr(kv_cache_utils, "maybe_convert_block_hash", lambda given: given)
+        self._outside = None if isinstance(outside(bytes(32)), bytes) else outside
 
     def stored(self, request: Any, first: int, end: int, group: int) -> Any:
         """A BlockStored of blocks [first, end)."""
@@ -36,8 +31,8 @@ class EventShape:
         kind, window = self._kinds[group]
         lora = getattr(request, "lora_request", None)
         fields = {
-            "block_hashes": self.hashes(request, group, first, end),
-            "parent_block_hash": self.hashes(request, group, first - 1, first)[0] if first else None,
+            "block_hashes": self._hashes(request, group, first, end),
+            "parent_block_hash": self._hashes(request, group, first - 1, first)[0] if first else None,
             "token_ids": list(request.all_token_ids[first * size:end * size]),
             "block_size": size,
             "lora_id": lora.adapter_id if lora else None,
@@ -55,6 +50,15 @@ class EventShape:
         """A BlockRemoved."""
         fields = {"block_hashes": list(hashes), "medium": _MEDIUM, "group_idx": group}
         return kv_events.BlockRemoved(**{name: fields[name] for name in fields if name in self._removed_fields})
+
+    def _hashes(self, request: Any, group: int, first: int, end: int) -> list[Any]:
+        """Names of blocks [first, end) of a request, as vLLM announces them. IndexError where it has not so many."""
+        step = self._block_tokens[group] // self._hash_tokens
+        # Each hash is of everything before it, so that the last one in a block names the block.
+        hashes = request.block_hashes[(first + 1) * step - 1:end * step:step]
+        if len(hashes) != end - first:
+            raise IndexError(f"{len(hashes)} of {end - first} blocks have a hash")
+        return list(map(self._outside, hashes)) if self._outside else list(hashes)
 
 
 def _extra_keys(request: Any, first: int, end: int, size: int) -> list[Any] | None:

@@ -22,6 +22,7 @@ _KEY = 16
 _MAX_KNOWN = 1 << 17  # Blocks that are looked after; the oldest one beyond it is taken back.
 _MAX_STEPS = 1024  # Steps remembered whose outcome is not known.
 _MAX_DOUBTFUL = 1024  # Offers to ask the cache about.
+_MAX_LOOKS = 3  # At blocks of an offer that are not there.
 _MAX_WAITING = 1 << 14  # Events that nobody has taken: an engine without work takes none.
 _IN_ONE = 1024  # Hashes in one event that takes blocks back.
 _TICK = 0.25  # Seconds between two looks.
@@ -40,6 +41,8 @@ class Offer:
     first: int
     """Index of the first of them in the prompt."""
     group: int = 0
+    looks: int = 0
+    """How often the cache was asked for them: a GPU's blocks are stored a little after their step."""
 
     @staticmethod
     def of(request: Any, packed: bytes, first: int, group: int = 0) -> Offer:
@@ -47,7 +50,7 @@ class Offer:
         return Offer(request, [packed[at:at + _KEY] for at in range(0, len(packed), _KEY)], first, group)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Known:
     hash: Any
     seen: int = 0
@@ -138,21 +141,22 @@ class Events:
 
     def _announce(self, offer: Offer, *, anew: bool) -> None:
         """anew: also what is announced already, as a router may have missed it, or have forgotten it."""
-        fresh = []
-        hashes = self._shape.hashes(offer.request, offer.group, offer.first, offer.first + len(offer.keys))
-        for key, name in zip(offer.keys, hashes, strict=True):
-            known = self._known.setdefault((offer.group, key), _Known(name))
-            known.seen += 1
-            self._known.move_to_end((offer.group, key))
-            fresh.append(anew or known.seen == 1)
+        named = [(offer.group, key) for key in offer.keys]
+        fresh = [anew or key not in self._known for key in named]
         begin = 0
         while begin < len(fresh):
             end = begin
             while end < len(fresh) and fresh[end]:
                 end += 1
             if end > begin:
-                self._out.append(self._shape.stored(offer.request, offer.first + begin, offer.first + end, offer.group))
+                event = self._shape.stored(offer.request, offer.first + begin, offer.first + end, offer.group)
+                for key, name in zip(named[begin:end], event.block_hashes, strict=True):
+                    self._known.setdefault(key, _Known(name))
+                self._out.append(event)
             begin = end + 1
+        for key in named:
+            self._known[key].seen += 1
+            self._known.move_to_end(key)
         if len(self._known) > _MAX_KNOWN:
             excess = len(self._known) - _MAX_KNOWN
             self._take_back([key for key, _ in zip(self._known, range(excess), strict=False)])
@@ -189,6 +193,9 @@ class Events:
                         if there:
                             self._announce(Offer(offer.request, [offer.keys[at]], offer.first + at, offer.group),
                                            anew=False)
+                    offer.looks += 1
+                    if offer.looks < _MAX_LOOKS and not all(answers):
+                        self._doubtful.append(offer)
 
     def _look_after(self) -> None:
         with self._lock:

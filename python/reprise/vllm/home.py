@@ -56,11 +56,13 @@ def open_cache(home: Home, wait: float) -> _native.Cache:
 
 
 def reachable(cache: _native.Cache) -> bool:
-    """Whether somebody answers now."""
+    """Whether somebody answers, be it that the tier behind hangs."""
     ns = _native.Namespace(model="none", revision="none", dtype="none", layout="none", block_tokens=1, block_bytes=1,
                            layers=range(0, 1), heads=range(0, 1), salt="")
     answer = cache.match(_native.Chain(ns, bytes(16)), timeout=5.0)
-    return answer.reason not in (_native.Reason.UNAVAILABLE, _native.Reason.TIMEOUT)
+    if answer.reason == _native.Reason.TIMEOUT:
+        return bool(cache.stats().l1.capacity_bytes)
+    return answer.reason != _native.Reason.UNAVAILABLE
 
 
 class PrivateServer:
@@ -125,9 +127,12 @@ class PrivateServer:
             code = self._run()
             if self._stopping.is_set():
                 return
+            refused = code > 0 and time.monotonic() - began < 1.0  # What it was given cannot work.
+            if refused and attempt == 0:
+                break  # Whoever waits for it says so.
             logger.error("Reprise: the private cache server ended with code %s", code)
-            if code > 0 and time.monotonic() - began < 1.0:
-                break  # It refused: what it was given cannot work.
+            if refused:
+                break
             self._stopping.wait(0.2 * 2**attempt)
             if self._stopping.is_set():
                 return

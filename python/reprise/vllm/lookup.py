@@ -83,6 +83,10 @@ class Lookup:
             self._tally.problem(logger, "lookup", error)
             return None
 
+    def capacity(self) -> int:
+        """Bytes of memory that the cache has; 0 while nobody answers."""
+        return int(self._cache.stats().l1.capacity_bytes)
+
     def presence(self, namespaces: Sequence[_native.Namespace], keys: Sequence[bytes]) -> list[bool | None]:
         """Which blocks are there, as presence.py has it. Any thread may ask."""
         return presence(self._cache, namespaces, keys, self._timeout)

@@ -36,7 +36,10 @@ def register() -> None:
         except ValueError:
             continue
     if multiprocessing.parent_process() is None:  # Not in the processes that it starts.
-        supply(sys.argv)
+        try:
+            supply(sys.argv)
+        except Exception as error:  # Whatever it is, vLLM starts.
+            logger.warning("Reprise: the command line is left as it is: %s", error)
 
 
 def supply(command: list[str]) -> None:

@@ -102,6 +102,7 @@ class SchedulerSide:
         problems += [f"rank {i} has {len(of_rank)} KV groups and the scheduler {len(self._groups.all)}"
                      for i, of_rank in enumerate(shards) if len(of_rank) != len(self._groups.all)]
         problems += [problem] if (problem := self._tables.problem()) else []
+        problems += [problem] if (problem := self._too_large(shards)) else []
         if len(shards) != expected:
             problems.append(f"{len(shards)} of {expected} ranks have told what they hold")
         if problems:
@@ -323,6 +324,15 @@ class SchedulerSide:
     def _usable(self, request: Any) -> bool:
         return (self._lookup is not None and bool(self._namespaces)
                 and not getattr(request, "skip_reading_prefix_cache", False) and self._tables.known(request))
+
+    def _too_large(self, shards: Sequence[Sequence[Shard]]) -> str:
+        """Why not even one block of all ranks fits; empty if it does, or nobody knows yet."""
+        block = sum(shard.block_bytes for of_rank in shards for shard in of_rank)
+        capacity = self._lookup.capacity() if self._lookup else 0
+        if not 0 < capacity < block:
+            return ""
+        return (f"a block of this engine has {block} bytes over its ranks and the cache {capacity} in all: "
+                f"raise l1_capacity (of a daemon, --l1-capacity), or lower --block-size")
 
     def _large(self, blocks: int) -> bool:
         each = max(sum(shard.block_bytes for shard in of_rank) for of_rank in self._shards)

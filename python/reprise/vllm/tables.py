@@ -84,6 +84,10 @@ class BlockTables:
 
     def problem(self) -> str:
         """Why vLLM's hashes cannot be keys; empty if they can."""
+        for group in self._groups:
+            if group.block_tokens % self.hash_tokens:
+                return (f"blocks of {group.block_tokens} tokens are no multiple of vLLM's hash block of "
+                        f"{self.hash_tokens}: choose a --block-size that is")
         try:
             probe = bytes(32 if self._algorithm.startswith("sha256") else 16)
             for group in self._groups:

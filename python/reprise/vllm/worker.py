@@ -54,17 +54,19 @@ class WorkerSide:
     def register(self, kv_caches: Mapping[str, Any], pp_rank: int, tp_rank: int) -> None:
         """Learns where the KV tensors are. What is wrong with them is told to the scheduler side."""
         self._rank = pp_rank * int(self._config.parallel_config.tensor_parallel_size) + tp_rank
+        self._let_go()
         try:
             self._groups = groups_of(self._kv_cache_config)
             _check_supported(self._config, self._groups)
-            self._layouts = [layout_of(kv_caches, group.layers, self._kv_cache_config.num_blocks, staging)
-                             for group, staging in zip(self._groups, self._staging(), strict=True)]
+            for group, staging in zip(self._groups, self._staging(), strict=True):
+                self._layouts.append(layout_of(kv_caches, group.layers, self._kv_cache_config.num_blocks, staging))
             self._shards = tuple(
                 shard_of(self._config, self._settings, group, layout=layout.name,
                          block_bytes=layout.pieces.block_bytes, pp_rank=pp_rank, tp_rank=tp_rank)
                 for group, layout in zip(self._groups, self._layouts, strict=True))
             self._namespace("")
         except Exception as error:  # Of whatever kind: the engine runs without the cache.
+            self._let_go()
             self._shards = (self._shards[0].broken(f"rank {self._rank}: {error}"),)
             if self._settings.strict:
                 raise
@@ -146,9 +148,14 @@ class WorkerSide:
     def close(self) -> None:
         """Stores what is under way, and leaves the cache."""
         self._loader.close(self._settings.load_timeout + 5.0)
+        self._let_go()
+        self._leave()
+
+    def _let_go(self) -> None:
+        """Of the KV tensors, and of the memory that they are copied through."""
         for layout in self._layouts:
             layout.close()
-        self._leave()
+        self._layouts = []
 
     def take_stats(self) -> dict[str, Any]:
         """What is new since the last call, as data of RepriseStats; empty if that is nothing."""
@@ -171,7 +178,8 @@ class WorkerSide:
     def _staging(self) -> list[Staging]:
         """By group. A step ends at most as many blocks as fit into its tokens, and one more of each request."""
         step = self._config.scheduler_config
-        pinned = self._settings.pinned_bytes() // len(self._groups)
+        saves = self._config.kv_transfer_config.kv_role != "kv_consumer"
+        pinned = self._settings.pinned_bytes() // len(self._groups) if saves else 0
         return [Staging(pinned, int(step.max_num_batched_tokens) // group.block_tokens + int(step.max_num_seqs))
                 for group in self._groups]
 

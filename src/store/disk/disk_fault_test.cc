@@ -68,6 +68,24 @@ TEST_F(DiskFault, AFlippedBitOnReadIsCaughtAndTheCopyDropped) {
   EXPECT_EQ(right(), kBlocks - 1);
 }
 
+TEST_F(DiskFault, OnlyTestsOfWhatIsAboveAreGivenDamagedBlocks) {
+  const auto read = [this](bool unverified) {
+    fill();
+    store_.reset();
+    auto store =
+        DiskStore::open({.path = "/d", .capacity = 8 * kSegment, .segment = kSegment, .unverified = unverified}, env_);
+    EXPECT_TRUE(store) << store.error().message;
+    env_.flip_bits(1);
+    const AlignedBuffer memory(kBlock);
+    return store ? get_block(**store, block_id(3), memory, kBlock) : Reason::kUnavailable;
+  };
+  EXPECT_EQ(read(false), Reason::kCorrupt);
+  EXPECT_EQ(read(true), Reason::kNone);
+  EXPECT_FALSE(DiskOptions::parse("disk:/d")->unverified);
+  EXPECT_TRUE(DiskOptions::parse("disk:/d?unverified=for-tests")->unverified);
+  EXPECT_FALSE(DiskOptions::parse("disk:/d?unverified=yes"));
+}
+
 TEST_F(DiskFault, FlippedBitsAnywhereOnDiskNeverGiveWrongBytes) {
   for (std::uint64_t seed = 0; seed < 30; ++seed) {
     fill();

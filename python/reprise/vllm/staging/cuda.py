@@ -31,7 +31,7 @@ class CudaDevice:
 
     def host_memory(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """By torch's allocator, which rounds up to a power of two."""
-        return torch.empty(shape, dtype=dtype, pin_memory=True)
+        return torch.empty(shape, dtype=dtype, device="cpu", pin_memory=True)
 
 
 class _CudaEvent:

@@ -30,7 +30,7 @@ class Slot:
 
     def name(self, ids: Sequence[int]) -> tuple[Any, Any]:
         """Notes the ids; returns the rows of blocks and ids that are used then."""
-        self.ids[:len(ids)] = torch.tensor(ids, dtype=torch.int64)
+        self.ids[:len(ids)] = torch.tensor(ids, dtype=torch.int64, device="cpu")
         return self.blocks[:len(ids)], self.ids[:len(ids)]
 
 

@@ -164,15 +164,11 @@ class StagedKv:
     def _send(self, slot: Slot, ids: Sequence[int], sent: list[Event]) -> None:
         blocks, names = slot.name(ids)
         rows, numbers = self._load_rows[:len(ids)], self._load_ids[:len(ids)]
-
-        def work() -> None:
-            numbers.copy_(names, non_blocking=True)
-            rows.copy_(blocks, non_blocking=True)
-            self._views.scatter(numbers, rows)
-
         with self._load_lock:
             try:
-                self._load_stream.run(work)
+                self._load_stream.run(partial(numbers.copy_, names, non_blocking=True))
+                self._load_stream.run(partial(rows.copy_, blocks, non_blocking=True))
+                self._load_stream.run(partial(self._views.scatter, numbers, rows))
             finally:  # Some of it may have been enqueued.
                 slot.busy = self._load_stream.record()
                 sent.append(slot.busy)
@@ -202,13 +198,9 @@ class StagedKv:
             chunks.append((part.slot, blocks, names, slice(end, end + len(part.wanted))))
             end += len(part.wanted)
         rows, numbers = self._save_rows[:end], self._save_ids[:end]
-
-        def work() -> None:
-            for _, _, names, where in chunks:
-                numbers[where].copy_(names, non_blocking=True)
-            self._views.gather(numbers, rows)
-
-        self._save_stream.run(work)
+        for _, _, names, where in chunks:
+            self._save_stream.run(partial(numbers[where].copy_, names, non_blocking=True))
+        self._save_stream.run(partial(self._views.gather, numbers, rows))
         gathered = self._save_stream.record()
         for slot, blocks, _, where in chunks:
             self._save_stream.run(partial(blocks.copy_, rows[where], non_blocking=True))

@@ -1,0 +1,129 @@
+"""What is wrong with the way to the cache, or with its size: the engine starts without it and says so once, with the
+remedy; with `strict` it does not start."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reprise
+from reprise.vllm.connector import RepriseConnector
+from reprise.vllm.settings import Settings
+
+import harness
+from harness import Answer, Daemon, Engine, prompts_of
+
+Baseline = Callable[..., list[Answer]]
+
+
+def come_home(**extra: Any) -> Any:
+    """What a connector does to find the cache, without the engine around it."""
+    connector: Any = RepriseConnector.__new__(RepriseConnector)
+    connector._settings, connector._server = Settings.read(extra), None
+    return connector._come_home("nobody")
+
+
+@contextmanager
+def said() -> Iterator[list[str]]:
+    """Errors in the log meanwhile."""
+    lines: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("vllm.reprise")
+    logger.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+
+
+def both_ways(remedy: str, error: type[Exception], **extra: Any) -> None:
+    with said() as lines:
+        assert come_home(**extra) is None
+    assert len(lines) == 1
+    assert "runs without the cache" in lines[0]
+    assert remedy in lines[0]
+    with said() as lines, pytest.raises(error, match=remedy):
+        come_home(**extra, strict=True)
+    assert lines == []
+
+
+def test_a_wrong_token(tmp_path: Path) -> None:
+    auth, right, wrong = (tmp_path / name for name in ("auth.toml", "right", "wrong"))
+    auth.write_text('[[tenant]]\nname = "team"\ncapacity = "64MiB"\ntokens = ["a1:0123456789abcdef"]\n')
+    right.write_text("a1:0123456789abcdef\n")
+    wrong.write_text("a1:fedcba9876543210\n")
+    for path in (auth, right, wrong):
+        path.chmod(0o600)
+    with Daemon(tmp_path, "--l1-capacity", "64MiB", "--auth-file", str(auth)) as daemon:
+        both_ways("its secret is wrong", reprise.DeniedError, cache_url=daemon.url, attach_token_file=str(wrong))
+        come_home(cache_url=daemon.url, attach_token_file=str(right), strict=True).close()
+
+
+def test_a_daemon_of_another_version(tmp_path: Path) -> None:
+    with later_version(tmp_path / "reprise.sock") as url:
+        both_ways("install the same release", reprise.VersionError, cache_url=url)
+
+
+def test_a_socket_that_is_none(tmp_path: Path) -> None:
+    with said() as lines:
+        come_home(cache_url=f"unix://{tmp_path}/nothing.sock", load_timeout=0.2)
+    assert len(lines) == 1
+    assert "nobody answers" in lines[0]
+    (tmp_path / "file").write_text("")
+    with said() as lines:
+        come_home(cache_url=f"unix://{tmp_path}/file", load_timeout=0.2)
+    assert len(lines) == 1
+
+
+def test_a_server_that_refuses_its_settings() -> None:
+    both_ways("what to change", reprise.ConfigError, l1_policy="no-such-policy")
+
+
+def test_blocks_that_do_not_fit(model: Path, baseline: Baseline) -> None:
+    """A whole engine, both ways. A block of it has 48 KiB."""
+    prompts = prompts_of(300, 320)
+    expected = baseline(prompts)
+    extra = {"l1_capacity": "16KiB", "start_timeout": 60}
+    with said() as lines, Engine(model, extra) as engine:
+        assert engine.ask(prompts) == expected
+        assert engine.ask(prompts) == expected
+        assert engine.connector._server is None  # It would be there for nothing.
+    assert len(lines) == 1
+    assert "raise l1_capacity" in lines[0]
+    with pytest.raises(ValueError, match="raise l1_capacity"), Engine(model, {**extra, "strict": True}):
+        pass
+    harness.clean_up()
+
+
+@contextmanager
+def later_version(path: Path) -> Iterator[str]:
+    """A peer whose frames have version 2."""
+    frame = struct.pack("<IBBHQIIQQ", 0x31525052, 2, 0, 2, 1, 0, 0xFFFFFFFF, 0, 0)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            while True:
+                try:
+                    peer, _ = listener.accept()
+                except OSError:
+                    return
+                with peer:
+                    peer.recv(4096)
+                    peer.sendall(frame)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"unix://{path}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(harness.PATIENCE)
