@@ -21,10 +21,10 @@ from typing import Any
 import torch
 
 import reprise
-from reprise.vllm import layouts
-from reprise.vllm.layouts import Staging
-from reprise.vllm.staging import StagedKv
-from reprise.vllm.staging.device import Device
+from reprise.vllm.worker import layouts
+from reprise.vllm.worker.layouts import Staging
+from reprise.vllm.worker.staging import StagedKv
+from reprise.vllm.worker.staging.device import Device
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -41,7 +41,7 @@ class Place:
     gather_bytes = 1 << 30
 
     def device(self) -> Device:
-        from reprise.vllm.staging.cuda import CudaDevice
+        from reprise.vllm.worker.staging.cuda import CudaDevice
 
         return CudaDevice(torch.device(self.name, torch.cuda.current_device()))
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import reprise
-from reprise.vllm import layouts
-from reprise.vllm.layouts import KvLayout, Staging, layout_of
-from reprise.vllm.staging import StagedKv
+from reprise.vllm.worker import layouts
+from reprise.vllm.worker.layouts import KvLayout, Staging, layout_of
+from reprise.vllm.worker.staging import StagedKv
 
 from harness import eventually
 from kv_tables import BLOCKS, TABLE, Tensors, fresh, memory, named

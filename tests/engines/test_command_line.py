@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reprise.vllm import plugin, serve
-from reprise.vllm.command_line import given, lacking
+from reprise.vllm.drop_in.command_line import given, lacking
 
 ADDED = ["--kv-transfer-config", '{"kv_connector": "AIBrixOffloadingConnector", "kv_role": "kv_both"}']
 CHUNK = "AIBRIX_LLM_KV_CACHE_CHUNK_SIZE"

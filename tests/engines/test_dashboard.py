@@ -11,8 +11,8 @@ from typing import Any
 import vllm
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from reprise.vllm.drop_in_metrics import DropInMetrics
-from reprise.vllm.stats import RepriseMetrics
+from reprise.vllm.drop_in.metrics import DropInMetrics
+from reprise.vllm.reports.stats import RepriseMetrics
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy" / "dashboards" / "reprise-vllm.json").read_text())

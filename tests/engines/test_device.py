@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from reprise.vllm.layouts import UnknownLayout, layout_of
-from reprise.vllm.staging.views import BlockViews
+from reprise.vllm.worker.layouts import UnknownLayout, layout_of
+from reprise.vllm.worker.staging.views import BlockViews
 
 import gpu_check
 from harness import eventually

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import reprise
-from reprise.vllm import drop_in
-from reprise.vllm.flush import Flusher
+from reprise.vllm.drop_in import variables as drop_in
+from reprise.vllm.scheduler.flush import Flusher
 from reprise.vllm.settings import Settings
 
 import harness

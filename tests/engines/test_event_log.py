@@ -14,10 +14,10 @@ from vllm.v1.core.kv_cache_utils import BlockHash, maybe_convert_block_hash
 from vllm.v1.kv_cache_interface import FullAttentionSpec
 
 import reprise
-from reprise.vllm import events as module
-from reprise.vllm.event_shape import EventShape
-from reprise.vllm.events import Events, Offer
-from reprise.vllm.presence import presence
+from reprise.vllm.reports import events as module
+from reprise.vllm.reports.event_shape import EventShape
+from reprise.vllm.reports.events import Events, Offer
+from reprise.vllm.scheduler.presence import presence
 
 from harness import eventually
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from reprise.vllm import flush
-from reprise.vllm.flush import Flusher
+from reprise.vllm.scheduler import flush
+from reprise.vllm.scheduler.flush import Flusher
 
 
 class Cache:

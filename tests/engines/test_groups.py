@@ -12,7 +12,7 @@ import pytest
 
 import reprise
 from reprise.vllm.groups import KEY, Group, Groups, groups_of
-from reprise.vllm.tables import BlockTables
+from reprise.vllm.scheduler.tables import BlockTables
 
 SIZE = 4096
 FULL = Group(("0",), "FullAttentionSpec", 32)

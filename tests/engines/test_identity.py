@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from reprise.vllm.groups import Group
 from reprise.vllm.identity import Shard, _fingerprint, host, shard_of
 from reprise.vllm.settings import Settings
-from reprise.vllm.worker import WorkerSide
+from reprise.vllm.worker.side import WorkerSide
 
 
 def weights(folder: Path, changed: str = "") -> Path:

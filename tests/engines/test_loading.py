@@ -11,11 +11,12 @@ import pytest
 from test_scheduler import BLOCK, Rig, request, saved
 
 import reprise
-from reprise.vllm import loading, scheduler
 from reprise.vllm.home import Home
-from reprise.vllm.loading import Loader
 from reprise.vllm.plan import Done, Load
+from reprise.vllm.scheduler import side as scheduler
 from reprise.vllm.settings import Settings
+from reprise.vllm.worker import loading
+from reprise.vllm.worker.loading import Loader
 
 import harness
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import reprise
-from reprise.vllm.gains import Gains
-from reprise.vllm.lookup import PENDING, Lookup
-from reprise.vllm.tally import Tally
+from reprise.vllm.reports.gains import Gains
+from reprise.vllm.reports.tally import Tally
+from reprise.vllm.scheduler.lookup import PENDING, Lookup
 
 from harness import eventually
 
@@ -102,7 +102,7 @@ def test_a_request_is_put_off_once() -> None:
 
 
 def test_more_requests_than_can_be_followed_are_not_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reprise.vllm.lookup._MAX_FETCHES", 2)
+    monkeypatch.setattr("reprise.vllm.scheduler.lookup._MAX_FETCHES", 2)
     lookup = Lookup(SlowCache(), 1.0, 60.0, Tally())  # type: ignore[arg-type]
     answers = [lookup.ask(name, chains(0), lambda blocks: 60.0) for name in "abcabc"]
     assert answers == [PENDING, PENDING, None] * 2

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from reprise.vllm import drop_in, profiling
-from reprise.vllm.gains import Gains
+from reprise.vllm.drop_in import variables as drop_in
 from reprise.vllm.plan import Plan
+from reprise.vllm.reports import profiling
+from reprise.vllm.reports.gains import Gains
 from reprise.vllm.settings import Settings
-from reprise.vllm.worker import WorkerSide
+from reprise.vllm.worker.side import WorkerSide
 
 from harness import BLOCK, PATIENT, Engine, eventually, ideal, prompts_of
 

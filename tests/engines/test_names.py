@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import reprise
-from reprise.vllm import drop_in
-from reprise.vllm.worker import WorkerSide
+from reprise.vllm.drop_in import variables as drop_in
+from reprise.vllm.worker.side import WorkerSide
 
 import harness
 from harness import PATIENT, Engine, ideal, prompts_of

@@ -14,8 +14,8 @@ import torch
 
 import reprise
 from reprise.vllm.home import PrivateServer, home_of, open_cache, socket_dir
-from reprise.vllm.layouts import UnknownLayout, layout_of
 from reprise.vllm.settings import Settings
+from reprise.vllm.worker.layouts import UnknownLayout, layout_of
 
 from harness import eventually
 from kv_tables import BLOCKS, LAYOUTS, filled, of_blocks

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reprise.vllm.flush import Flusher
+from reprise.vllm.scheduler.flush import Flusher
 
 import harness
 from harness import PATIENT, Answer, Engine, ideal, prompts_of

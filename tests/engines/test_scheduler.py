@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from reprise import _native
-from reprise.vllm import scheduler
 from reprise.vllm.groups import Group, Groups
 from reprise.vllm.home import Home
 from reprise.vllm.identity import Shard, host
-from reprise.vllm.lookup import PENDING
-from reprise.vllm.scheduler import SchedulerSide
+from reprise.vllm.reports.sources import Sources
+from reprise.vllm.scheduler import side as scheduler
+from reprise.vllm.scheduler.lookup import PENDING
+from reprise.vllm.scheduler.side import SchedulerSide
+from reprise.vllm.scheduler.tables import BlockTables
 from reprise.vllm.settings import Settings
-from reprise.vllm.sources import Sources
-from reprise.vllm.tables import BlockTables
 
 BLOCK = 32
 

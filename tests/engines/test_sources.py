@@ -9,12 +9,12 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from reprise import Reason
-from reprise.vllm.drop_in_metrics import DropInMetrics
-from reprise.vllm.gains import Gains
-from reprise.vllm.levels import Levels
-from reprise.vllm.operations import LIMIT, Operation, Operations, lookup_operations
-from reprise.vllm.sources import Found, Sources, hit_sources
-from reprise.vllm.stats import RepriseStats
+from reprise.vllm.drop_in.metrics import DropInMetrics
+from reprise.vllm.reports.gains import Gains
+from reprise.vllm.reports.levels import Levels
+from reprise.vllm.reports.operations import LIMIT, Operation, Operations, lookup_operations
+from reprise.vllm.reports.sources import Found, Sources, hit_sources
+from reprise.vllm.reports.stats import RepriseStats
 
 from harness import eventually
 

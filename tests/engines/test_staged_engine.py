@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reprise.vllm import layouts
+from reprise.vllm.worker import layouts
 
 import tiny_model
 from harness import PATIENT, Answer, Engine, ideal, prompts_of

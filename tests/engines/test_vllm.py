@@ -198,7 +198,7 @@ def test_a_daemon_that_is_not_there(model: Path, baseline: Baseline, tmp_path: P
 
 def test_wrong_bytes_would_be_seen(model: Path, baseline: Baseline, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other tests have teeth: one byte that is wrong changes what comes out."""
-    from reprise.vllm.worker import WorkerSide
+    from reprise.vllm.worker.side import WorkerSide
 
     prompts = prompts_of(*LENGTHS)
     expected = baseline(prompts)

@@ -23,8 +23,8 @@ from typing import Any
 import pytest
 
 import reprise
-from reprise.vllm import drop_in
-from reprise.vllm.command_line import SWITCHES
+from reprise.vllm.drop_in import variables as drop_in
+from reprise.vllm.drop_in.command_line import SWITCHES
 
 import extract
 import harness

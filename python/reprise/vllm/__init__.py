@@ -16,7 +16,7 @@ def __getattr__(name: str) -> Any:
 
         return RepriseConnector
     if name in NAMES:
-        from . import names
+        from .drop_in import names
 
         return getattr(names, name)
     raise AttributeError(f"module 'reprise.vllm' has no '{name}'")

@@ -13,21 +13,22 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
 
 from .. import _native
 from .._errors import ConfigError
-from . import memory, multi, profiling
-from .events import events_for
-from .flush import Flusher
+from . import memory, multi
 from .groups import Group, Groups, groups_of
 from .home import PrivateServer, home_of, open_cache, reachable
-from .levels import Levels
-from .lookup import Lookup
-from .operations import Operations
 from .plan import Done, Handshake, Plan
-from .scheduler import SchedulerSide, shards_in_order
+from .reports import profiling
+from .reports.events import events_for
+from .reports.levels import Levels
+from .reports.operations import Operations
+from .reports.sources import hit_sources
+from .reports.tally import Tally
+from .scheduler.flush import Flusher
+from .scheduler.lookup import Lookup
+from .scheduler.side import SchedulerSide, shards_in_order
+from .scheduler.tables import BlockTables
 from .settings import Settings
-from .sources import hit_sources
-from .tables import BlockTables
-from .tally import Tally
-from .worker import WorkerSide
+from .worker.side import WorkerSide
 
 logger = logging.getLogger("vllm.reprise")
 
@@ -186,14 +187,14 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         counted = side.take_stats() if side else {}
         if not counted:
             return None
-        from .stats import RepriseStats
+        from .reports.stats import RepriseStats
 
         return RepriseStats(data=counted)
 
     @classmethod
     def build_kv_connector_stats(cls, data: dict[str, Any] | None = None) -> Any:
         """For vLLM's log, of counts that came here as plain data."""
-        from .stats import RepriseStats
+        from .reports.stats import RepriseStats
 
         return RepriseStats.sums(data or {})
 
@@ -207,7 +208,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
     def build_prom_metrics(cls, vllm_config: Any, metric_types: Any, labelnames: list[str],
                            per_engine_labelvalues: dict[int, list[object]]) -> Any:
         """They are on vLLM's /metrics."""
-        from .stats import RepriseMetrics
+        from .reports.stats import RepriseMetrics
 
         return RepriseMetrics(vllm_config, metric_types, labelnames, per_engine_labelvalues)
 

@@ -44,7 +44,7 @@ def register() -> None:
 
 def supply(command: list[str]) -> None:
     """Adds to this process's command line what it lacks, or says what its program has to give to the engine."""
-    from .command_line import CONNECTOR, lacking, switch
+    from .drop_in.command_line import CONNECTOR, lacking, switch
 
     if not switch(os.environ):
         return

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
-from .command_line import lacking
+from .drop_in.command_line import lacking
 
 logger = logging.getLogger("vllm.reprise")
 

@@ -1,5 +1,5 @@
 """`AIBrixOffloadingConnector` for vLLM: that of `reprise.vllm`, which both types are."""
 
-from reprise.vllm.names import AIBrixOffloadingConnector
+from reprise.vllm.drop_in.names import AIBrixOffloadingConnector
 
 __all__ = ["AIBrixOffloadingConnector"]

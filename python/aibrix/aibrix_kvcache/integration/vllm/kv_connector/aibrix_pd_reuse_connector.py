@@ -1,5 +1,5 @@
 """`AIBrixPDReuseConnector` for vLLM: that of `reprise.vllm`."""
 
-from reprise.vllm.names import AIBrixPDReuseConnector
+from reprise.vllm.drop_in.names import AIBrixPDReuseConnector
 
 __all__ = ["AIBrixPDReuseConnector"]

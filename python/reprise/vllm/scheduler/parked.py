@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .. import _native
+from ... import _native
 from .lookup import release
 
 

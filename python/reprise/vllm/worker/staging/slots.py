@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..._native import KvPieces
+from ...._native import KvPieces
 from .device import Device, Event
 
 _POLL = 0.0002

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .._errors import ConfigError
+from ..._errors import ConfigError
 from .no_effect import PREFIX, idle
 
 _GIB = 1 << 30

@@ -9,8 +9,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from .groups import KEY
-from .plan import Save
+from ..groups import KEY
+from ..plan import Save
 
 _MAXKEYS = 1 << 16
 _FORGET_AFTER = 60.0  # Seconds after which an engine that saves nothing tries a key again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .. import _native
+from ... import _native
 
 _KEY = 16
 _UNKNOWN = (_native.Reason.TIMEOUT, _native.Reason.UNAVAILABLE, _native.Reason.BUSY)

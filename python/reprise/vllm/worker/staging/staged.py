@@ -26,7 +26,7 @@ from .slots import Slot, Slots
 from .views import BlockViews
 
 if TYPE_CHECKING:
-    from ..._native import Lease, Reservation
+    from ...._native import Lease, Reservation
 
 _LOAD_SLOTS = 2  # The CPU fills one while the device reads the other.
 _BATCH = 2  # Slots that are gathered at once when saving: staging on the device is as large.

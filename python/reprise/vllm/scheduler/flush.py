@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
-from .. import _native
-from .tally import Tally
+from ... import _native
+from ..reports.tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
 

@@ -14,17 +14,17 @@ from typing import Any
 
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
 
-from .. import _native
-from . import profiling
-from .groups import Group, Groups, groups_of
-from .home import Home, open_cache
-from .identity import Shard, shard_of
+from ... import _native
+from ..groups import Group, Groups, groups_of
+from ..home import Home, open_cache
+from ..identity import Shard, shard_of
+from ..plan import Handshake, Load, Plan, Save
+from ..reports import profiling
+from ..reports.operations import Operation, Operations
+from ..reports.tally import Tally
+from ..settings import Settings
 from .layouts import KvLayout, Staging, layout_of
 from .loading import Loader
-from .operations import Operation, Operations
-from .plan import Handshake, Load, Plan, Save
-from .settings import Settings
-from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
 

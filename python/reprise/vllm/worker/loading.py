@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .home import Home
-from .plan import Load
+from ..home import Home
+from ..plan import Load
 
 _MAX_WAITING = 4096  # Loads that have not begun; those beyond are not made.
 

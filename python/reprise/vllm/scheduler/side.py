@@ -14,19 +14,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import _native
-from .events import Offer
+from ... import _native
+from ..groups import KEY, Groups
+from ..home import Home
+from ..identity import Shard, host
+from ..plan import Load, Plan, Save
+from ..reports.events import Offer
+from ..reports.reports import Reports
+from ..reports.tally import Tally
+from ..settings import Settings
 from .failures import FailedKeys
-from .groups import KEY, Groups
-from .home import Home
-from .identity import Shard, host
 from .lookup import PENDING, Lookup, Pending, release
 from .parked import ParkedRequests
-from .plan import Load, Plan, Save
-from .reports import Reports
-from .settings import Settings
 from .tables import BlockTables
-from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
 

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .. import _native
+from ... import _native
+from ..reports.sources import Sources
+from ..reports.tally import Tally
 from .presence import presence
-from .sources import Sources
-from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
 

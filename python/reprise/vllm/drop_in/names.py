@@ -12,9 +12,9 @@ from typing import Any
 
 from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorRole
 
-from . import drop_in
-from .connector import RepriseConnector
-from .settings import Settings
+from ..connector import RepriseConnector
+from ..settings import Settings
+from . import variables as drop_in
 
 logger = logging.getLogger("vllm.reprise")
 
@@ -45,12 +45,12 @@ class AIBrixOffloadingConnector(RepriseConnector):
                            per_engine_labelvalues: dict[int, list[object]]) -> Any:
         """They are on vLLM's /metrics, unless they are switched off."""
         if drop_in.exports_metrics(os.environ):
-            from .drop_in_metrics import DropInMetrics
+            from .metrics import DropInMetrics
 
             return DropInMetrics(vllm_config, metric_types, labelnames, per_engine_labelvalues,
                                  times=drop_in.exports_times(os.environ))
         logger.info("Reprise: %s is 0: no counters of the cache on /metrics", drop_in.METRICS)
-        from .stats import NoMetrics
+        from ..reports.stats import NoMetrics
 
         return NoMetrics(vllm_config, metric_types, labelnames, per_engine_labelvalues)
 

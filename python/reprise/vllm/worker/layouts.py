@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._errors import Error
-from .._native import KvPieces, Reservation
+from ..._errors import Error
+from ..._native import KvPieces, Reservation
 
 if TYPE_CHECKING:
     from .staging import StagedKv

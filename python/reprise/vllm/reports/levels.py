@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import Any
 
-from .. import _native
+from ... import _native
 from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from .. import _native
+from ... import _native
 
 _MAX_ASKING = 1 << 14  # Requests that ask; of older ones it is not known any more.
 _FAILURES = {

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import _native
-from .groups import KEY, NULL_BLOCK, Group
-from .plan import Save
+from ... import _native
+from ..groups import KEY, NULL_BLOCK, Group
+from ..plan import Save
 
 
 @dataclass

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .operations import Operation
-from .stats import RepriseMetrics
+from ..reports.operations import Operation
+from ..reports.stats import RepriseMetrics
 
 _CACHE, _CONNECTOR = "vllm:kv_cache_ol_", "vllm:ol_connector_"
 # 8096 is a slip of the original that dashboards may ask for by name.

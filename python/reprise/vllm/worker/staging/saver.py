@@ -12,7 +12,7 @@ from .device import wait_for
 from .slots import Slot, Slots
 
 if TYPE_CHECKING:
-    from ..._native import Reservation
+    from ...._native import Reservation
 
 _PATIENCE = 60.0  # Seconds for the device to copy a slot; the engine's step before it counts.
 _THREADS = 2  # Of one copy. Nobody waits for it.

@@ -1,0 +1,1 @@
+"""Names, variables and metrics that deployments of before already have."""

@@ -1,0 +1,1 @@
+"""What the connector tells: vLLM, routers, operators."""
