@@ -230,7 +230,6 @@ class Events:
                 self._take_back(gone)
 
 
-
 def events_for(config: Any, kv_cache_config: Any, hash_tokens: int, per_second: int, ask: Ask) -> Events | None:
     """Where vLLM publishes KV events; None elsewhere. See EventShape and Events."""
     wanted = getattr(config, "kv_events_config", None)
