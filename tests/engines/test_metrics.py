@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from router import Router
 
 from reprise.vllm.drop_in import variables as drop_in
 from reprise.vllm.plan import Plan
@@ -138,16 +139,21 @@ def check_drop_in(engine: Engine, prompts: list[list[int]], ranks: int) -> None:
     assert not samples(engine, f"{cache}num_errors")
 
 
-def test_each_rank_counts_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lookups are made once for all ranks; what the ranks do adds up."""
+def test_each_rank_counts_once(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lookups are made once for all ranks, and a block is announced once; what the ranks do adds up."""
     monkeypatch.setenv(drop_in.PREFIX + "L1_CACHE_CAPACITY_GB", "0.25")
     prompts = prompts_of(300, 500)
-    with Engine(model, PATIENT, name="AIBrixOffloadingConnector", module=None, tensor_parallel_size=2) as engine:
+    router = Router(tmp_path)
+    with Engine(model, PATIENT, name="AIBrixOffloadingConnector", module=None, tensor_parallel_size=2,
+                kv_events_config=router.config) as engine:
         gains = gains_of(engine)
         for _ in range(2):
             engine.ask(prompts)
         check_drop_in(engine, prompts, ranks=2)
         assert gains.saved == sum(len(p) // BLOCK * BLOCK for p in prompts)
+        eventually(lambda: len(router.listen().stored["CPU"]) == gains.saved // BLOCK, "all blocks are announced")
+        assert not router.removed
+    router.close()
 
 
 def test_a_worker_is_told_where_profiles_go(pyroscope: Any, monkeypatch: pytest.MonkeyPatch) -> None:
