@@ -77,11 +77,18 @@ def test_only_a_server_gets_a_connector(command: str, is_one: bool, monkeypatch:
     monkeypatch.setenv("VLLM_USE_VINEYARD_CACHE", "1")
     plugin.supply(words)
     assert words == [*command.split(), *(ADDED if is_one else [])]
-    (said,) = caplog.messages
+    (said,) = set(caplog.messages)  # What captures may be at 'vllm' as well as at the root.
     assert ("added --kv-transfer-config" in said) == is_one
     assert ('KVTransferConfig(kv_connector="AIBrixOffloadingConnector"' in said) == (not is_one)
     plugin.supply(words)  # Once more, in another of its processes.
     assert words.count("--kv-transfer-config") == is_one
+
+
+def test_a_worker_of_ray_is_told_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
+    monkeypatch.setenv("VLLM_USE_VINEYARD_CACHE", "1")
+    plugin.supply(["/x/ray/_private/workers/default_worker.py", "--node-ip-address=127.0.0.1"])
+    assert not caplog.messages
 
 
 def test_vllm_reads_what_the_plugin_adds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,8 +147,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         """Reads what the step needs before it runs."""
         plan = self._plan()
         if self._worker and plan:
-            with profiling.span("load"):
-                self._worker.load(plan)
+            self._worker.load(plan)
 
     def wait_for_layer_load(self, layer_name: str) -> None:
         """Nothing: all layers were read before."""
@@ -216,7 +215,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         """Which step this worker has finished."""
         plan = self._plan()
         failed, self._failed_parked = frozenset(self._failed_parked), set()
-        return Done(plan.number, failed, self._worker.take_unsaved()) if self._worker and plan else None
+        return Done(plan.number, failed, *self._worker.take_saved()) if self._worker and plan else None
 
     def shutdown(self) -> None:
         """Leaves the cache, and ends the private server."""
@@ -278,7 +277,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         failed = done.failed if isinstance(done, Done) else frozenset()
         self._scheduler.arrived(connector_output.finished_recving or (), failed)
         if isinstance(done, Done):
-            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or (), done.unsaved)
+            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or (), done.unsaved, done.stored)
 
     def take_events(self) -> Iterable[Any]:
         """What routers are to know of the blocks in the cache."""

@@ -14,6 +14,8 @@ from pathlib import PurePath
 
 logger = logging.getLogger("vllm.reprise")
 
+_RAY_WORKER = "default_worker.py"  # A rank of an engine that was started elsewhere.
+
 NAMES = (
     "RepriseConnector",
     "AIBrixOffloadingConnector",
@@ -34,7 +36,10 @@ def register() -> None:
         except ValueError:
             continue
     if multiprocessing.parent_process() is None:  # Not in the processes that it starts.
-        supply(sys.argv)
+        try:
+            supply(sys.argv)
+        except Exception as error:  # Whatever it is, vLLM starts.
+            logger.warning("Reprise: the command line is left as it is: %s", error)
 
 
 def supply(command: list[str]) -> None:
@@ -50,7 +55,7 @@ def supply(command: list[str]) -> None:
         command += words
         for text in said:
             logger.warning("Reprise: %s", text)
-    else:
+    elif PurePath(command[0] if command else "").name != _RAY_WORKER:
         arguments = ", ".join(f'{name}="{value}"' for name, value in CONNECTOR.items())
         logger.warning("Reprise: %s is set. Only vLLM's server gets a connector from it: another program has to give "
                        "its engine kv_transfer_config=KVTransferConfig(%s)", switch(os.environ), arguments)

@@ -221,8 +221,6 @@ class SchedulerSide:
         plan.saves = saves = self._advance(output, save=able and not hold)
         self._announce(saves, loads)
         step.tokens = output.total_num_scheduled_tokens
-        groups = self._groups.all
-        self.gains.saved += sum(len(s.block_ids) * groups[s.group].block_tokens for s in saves) // len(groups)
         self.gains.log(logger, now)
         self._failed.stored(saves)
         if step.tokens or step.leases:  # Others move nothing.
@@ -231,11 +229,13 @@ class SchedulerSide:
                 self._over(self._steps.popleft(), ())
         return plan
 
-    def outcome(self, number: int, invalid_block_ids: Collection[int], unsaved: Collection[int] = ()) -> None:
+    def outcome(self, number: int, invalid_block_ids: Collection[int], unsaved: Collection[int] = (),
+                stored: int = 0) -> None:
         """The workers have finished step `number`. Those before it are over as well.
 
-        unsaved: indices of the plan's saves of which some rank does not have every block.
+        unsaved: indices of the plan's saves of which some rank does not have every block. stored: tokens, of all ranks.
         """
+        self.gains.saved += stored // max(1, len(self._namespaces))
         self.reports.outcome(number, unsaved, bool(invalid_block_ids))
         while self._steps and self._steps[0].number <= number:
             step = self._steps.popleft()
