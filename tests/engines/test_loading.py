@@ -155,6 +155,19 @@ def test_an_aborted_request_is_read_to_its_end() -> None:
     assert [lease.released for lease in rig.lookup.leases] == [1]
 
 
+def test_nothing_is_remembered_of_requests_that_are_over() -> None:
+    rig = parking()
+    for name in ("while it loads", "after it"):
+        rig.start(request(name, 100), [1, 2, 3, 4])
+        rig.step()
+        rig.over(())
+    rig.side.finished("while it loads")
+    rig.side.arrived({"while it loads", "after it"}, ())
+    rig.side.finished("after it")
+    assert not rig.side._parked._back
+    assert not rig.side._parked._loading
+
+
 def test_what_was_read_before_a_reset_is_not_saved_after_it() -> None:
     rig = parking()
     asked = request("a", 100)

@@ -19,6 +19,7 @@ class _Parked:
     keys: bytes
     since: float
     failed: bool = False
+    over: bool = False
 
 
 class ParkedRequests:
@@ -46,10 +47,10 @@ class ParkedRequests:
         """All ranks are done with these."""
         for request_id in request_ids:
             parked = self._loading.pop(request_id, None)
-            if parked:
+            if parked and not parked.over:
                 self._back.add(request_id)
-                if parked.lease:
-                    release(parked.lease)
+            if parked and parked.lease:
+                release(parked.lease)
 
     def returns(self, request_id: str) -> bool:
         """Whether a request that gets blocks goes on with those of its load, and does not begin anew."""
@@ -59,8 +60,14 @@ class ParkedRequests:
         return True
 
     def forget(self, request_id: str) -> None:
-        """The request begins anew or is over. One that is still loading keeps its lease: the workers read."""
+        """The request begins anew."""
         self._back.discard(request_id)
+
+    def over(self, request_id: str) -> None:
+        """The request is over. If it is still loading, its lease is kept: the workers read."""
+        self._back.discard(request_id)
+        if request_id in self._loading:
+            self._loading[request_id].over = True
 
     def expire(self, before: float) -> None:
         """Gives back leases that were taken before then: the server would not hold on to them for ever either."""

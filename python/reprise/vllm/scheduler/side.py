@@ -262,7 +262,7 @@ class SchedulerSide:
     def finished(self, request_id: str) -> None:
         """The request is over, or was aborted."""
         self._drop(request_id)
-        self._parked.forget(request_id)
+        self._parked.over(request_id)
         kept = []
         for entry in self._loads:  # vLLM waits for the report of what is parked.
             if entry[0].request_id == request_id and not entry[0].parked:
