@@ -63,6 +63,8 @@ MORE: dict[str, tuple[Tensors, int]] = {
     "nothing contiguous": ([filled(BLOCKS, 8, 8, dtype=torch.bfloat16)[:, :, ::2]], 0),
     "at unequal distances": (picked([0, 1, 4, 5, 8], 9, BLOCKS, 16), 0),
     "backwards": (picked([3, 2, 1, 0], 4, BLOCKS, 16), 0),
+    "gaps everywhere": ([filled(2 * BLOCKS, 5, 6, 19)[::2, :4, 1::2, 2:18] for _ in range(2)], 0),
+    "layers in each token": (list(filled(2, BLOCKS, 4, 3, 2, 16).unbind(3)), 1),
     "layers of two kinds": ([filled(BLOCKS, 16, 72), filled(BLOCKS, 2, 16, 32, dtype=torch.bfloat16)], 0),
 }
 TABLE_OF_DIMS = {**LAYOUTS, **MORE}

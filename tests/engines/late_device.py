@@ -24,6 +24,8 @@ class LateEvent:
         self.done = False
 
     def reached(self) -> bool:
+        if self._device.broken:
+            raise RuntimeError("the device has failed")
         if self.name in self._device.lies:
             return True
         self._device.work()
@@ -72,7 +74,7 @@ class PromptStream(LateStream):
 
 
 class LateDevice:
-    """Streams are named `engine`, `save` and `load`.
+    """Streams are named `engine`, `save` and `load`. `stopped`: it does nothing. `broken`: each look at an event fails.
 
     `fail` makes one piece of work be refused. favourite: the stream whose work is done first wherever it can be; none:
     drawn by `seed`. missing: pairs of streams of which the first does not wait for events of the second, though told
@@ -84,7 +86,7 @@ class LateDevice:
                  lies: tuple[str, ...] = (), prompt: bool = False, idle: float = 0.0) -> None:
         self.favourite, self.missing, self.lies, self.idle = favourite, missing, lies, idle
         self.faulty, self.good_runs = "", 0
-        self.stopped = False
+        self.stopped, self.broken = False, False
         self.lock = threading.RLock()
         self._random = random.Random(seed)
         self.engine = (PromptStream if prompt else LateStream)(self, "engine")

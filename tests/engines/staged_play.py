@@ -41,13 +41,13 @@ class Play:
     A second set of tensors, in which everything is done at once, says what must come out.
     """
 
-    def __init__(self, name: str, device: LateDevice, seed: int) -> None:
+    def __init__(self, name: str, device: LateDevice, seed: int, rows: int = 2) -> None:
         self.random = random.Random(seed)
         self.device = device
         self.tensors, self.ideal = fresh(TABLE[name]), fresh(TABLE[name])
         self.kernels, self.shadow = direct_layout(self.tensors)[1], direct_layout(self.ideal)[1]
         self.size = self.kernels.block_bytes
-        self.layout, self.staged = staged_layout(device, self.tensors)
+        self.layout, self.staged = staged_layout(device, self.tensors, rows)
         self.cache = reprise.Cache.open(l1_capacity="8MiB", l1_populate=False)
         self.ns = reprise.Namespace(model="m", revision="r", dtype="d", layout=self.layout.name, block_tokens=16,
                                     block_bytes=self.size, layers=range(0, 1), heads=range(0, 1), salt="")
@@ -127,7 +127,8 @@ class Play:
 
 
 def play(name: str, seed: int, **how: Any) -> int:
-    with Play(name, LateDevice(seed=seed, **how), seed) as game:
+    """Mistakes in some rounds, with slots of one to three blocks. how: arguments of the device."""
+    with Play(name, LateDevice(seed=seed, **how), seed, 1 + seed % 3) as game:
         for _ in range(12):
             game.round()
         return game.mistakes()

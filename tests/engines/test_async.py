@@ -37,6 +37,8 @@ def engine(model: Path, baseline: Baseline) -> Iterator[Engine]:
     baseline([*ALL, *SHARED])  # There is one engine at a time in a process.
     with Engine(model, ALWAYS, max_num_batched_tokens=96) as engine:
         yield engine
+        engine.begin(ALL)  # It is ended while requests are parked.
+        engine.step()
 
 
 @pytest.fixture(autouse=True)

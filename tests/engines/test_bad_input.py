@@ -10,9 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
+from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
 
 import reprise
 from reprise.vllm.connector import RepriseConnector
@@ -102,6 +105,35 @@ def test_blocks_that_do_not_fit(model: Path, baseline: Baseline) -> None:
     with pytest.raises(ValueError, match="raise l1_capacity"), Engine(model, {**extra, "strict": True}):
         pass
     harness.clean_up()
+
+
+def test_another_connector_around_it_that_ends_requests() -> None:
+    """vLLM's own class, with the connector in its place but for the rest of it."""
+    from vllm.distributed.kv_transfer.kv_connector.v1.multi_connector import MultiConnector
+
+    def made(policy: str, strict: bool) -> None:
+        class Inside:
+            def __init__(self, config: Any, role: Any, kv_cache_config: Any) -> None:
+                connector: Any = RepriseConnector.__new__(RepriseConnector)
+                connector._settings = Settings(strict=strict)
+                connector._look_around()
+                raise StopIteration
+
+        outside: Any = MultiConnector.__new__(MultiConnector)
+        outside._get_connector_classes_and_configs = lambda config: [(Inside, config)]
+        config = SimpleNamespace(kv_transfer_config=SimpleNamespace(kv_load_failure_policy=policy))
+        with pytest.raises(StopIteration), mock.patch.object(KVConnectorBase_V1, "__init__"):
+            outside.__init__(config, None, None)
+
+    with said() as lines:
+        made("fail", False)
+    assert len(lines) == 1
+    assert "recompute" in lines[0]
+    with pytest.raises(reprise.ConfigError, match="recompute"):
+        made("fail", True)
+    with said() as lines:
+        made("recompute", True)
+    assert lines == []
 
 
 @contextmanager

@@ -50,6 +50,11 @@ def test_whatever_the_order_no_byte_is_wrong(name: str, favourite: str) -> None:
     assert [play(name, seed, favourite=favourite) for seed in range(3)] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("name", TABLE)
+def test_whatever_the_layout_no_byte_is_wrong(name: str) -> None:
+    assert [play(name, seed) for seed in range(3, 6)] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("how", [
     {"missing": (("save", "engine"),), "favourite": "save"},  # Saved before it was computed.
     {"missing": (("engine", "save"),), "favourite": "engine"},  # Overwritten before it was gathered.
@@ -193,6 +198,24 @@ def test_closing_does_not_wait_for_a_device_that_hangs(game: Play) -> None:
     assert isinstance(game.staged.stored().problems[0], TimeoutError)
     assert game.cache.match(chain).blocks == 0
     assert game.cache.reserve(chain)[0] is not None  # It was given back.
+
+
+def test_a_device_that_fails_stores_nothing_and_gives_nothing(game: Play) -> None:
+    game.write([0, 1, 2, 3, 4, 5])
+    assert game.store([0, 1]) == 2
+    game.there(game.chains[0][0], 2)
+    game.device.broken = True
+    assert game.store([2, 3, 4, 5]) == 4
+    chain, _ = game.chains.pop()
+    assert game.staged.settle(time.monotonic() + 60)
+    assert "has failed" in str(game.staged.stored().problems[0])
+    assert game.cache.match(chain).blocks == 0
+    with pytest.raises(RuntimeError, match="has failed"):
+        game.store([0, 1])
+    with game.cache.acquire(game.chains[0][0]) as lease, pytest.raises(RuntimeError, match="has failed"):
+        for _ in range(3):  # The first slots were never used.
+            game.staged.scatter_from(lease, 0, [4, 5])
+    game.device.broken = False
 
 
 def test_ids_that_there_are_not_reach_no_device(game: Play) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from reprise.vllm import drop_in, profiling
+from reprise.vllm.gains import Gains
 from reprise.vllm.plan import Plan
 from reprise.vllm.settings import Settings
 from reprise.vllm.worker import WorkerSide
@@ -32,6 +34,13 @@ def samples(engine: Engine, name: str) -> dict[tuple[str, ...], Any]:
     return found
 
 
+def gains_of(engine: Engine) -> Gains:
+    """What the log would say, without it saying so once a minute."""
+    gains: Gains = engine.connector._scheduler.gains
+    gains._said_at = math.inf
+    return gains
+
+
 def test_hits_are_those_of_the_tier(model: Path, tmp_path: Path) -> None:
     """The first time blocks come from disk, then from memory."""
     extra = {"l1_capacity": "256MiB", "l2_url": f"disk:{tmp_path}/disk?capacity=1GiB", **PATIENT}
@@ -39,6 +48,7 @@ def test_hits_are_those_of_the_tier(model: Path, tmp_path: Path) -> None:
     with Engine(model, extra) as engine:
         engine.ask(prompts)
     with Engine(model, extra) as engine:
+        gains = gains_of(engine)
         assert sum(a.cached for a in engine.ask(prompts)) == ideal(prompts)
         source = "prompt_tokens_cached_by_source"
         assert samples(engine, source)["disk",] == ideal(prompts)
@@ -47,8 +57,8 @@ def test_hits_are_those_of_the_tier(model: Path, tmp_path: Path) -> None:
         told = samples(engine, source)
         assert (told["disk",], told["host",]) == (ideal(prompts), ideal(prompts))
         assert told["external_unspecified",] == 0
-        gains = engine.connector._scheduler.gains
         assert (gains.found, gains.behind, gains.slow_tier) == (2 * ideal(prompts), ideal(prompts), "disk")
+        assert gains.saved == 0  # What is stored again is there already.
         blocks = sum(len(p) // BLOCK for p in prompts)
 
         def used() -> float:
@@ -95,6 +105,7 @@ def test_the_drop_ins_metrics_and_profiles(model: Path, monkeypatch: pytest.Monk
         monkeypatch.setenv(drop_in.PREFIX + name, value)
     prompts = prompts_of(300, 500)
     with Engine(model, PATIENT, name="AIBrixOffloadingConnectorV1Type3", module=None) as engine:
+        gains = gains_of(engine)
         engine.ask(prompts)  # The agent has not started: nobody waits for it.
         (configured,) = pyroscope.configured
         assert configured["server_address"] == "http://profiles:4040"
@@ -105,6 +116,7 @@ def test_the_drop_ins_metrics_and_profiles(model: Path, monkeypatch: pytest.Monk
         engine.ask(prompts)
         assert {func for _, func in pyroscope.tags} >= {"load", "save", "plan"}
         check_drop_in(engine, prompts, ranks=1)
+        assert gains.saved == sum(len(p) // BLOCK * BLOCK for p in prompts)
 
 
 def check_drop_in(engine: Engine, prompts: list[list[int]], ranks: int) -> None:
@@ -130,9 +142,11 @@ def test_each_rank_counts_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv(drop_in.PREFIX + "L1_CACHE_CAPACITY_GB", "0.25")
     prompts = prompts_of(300, 500)
     with Engine(model, PATIENT, name="AIBrixOffloadingConnector", module=None, tensor_parallel_size=2) as engine:
+        gains = gains_of(engine)
         for _ in range(2):
             engine.ask(prompts)
         check_drop_in(engine, prompts, ranks=2)
+        assert gains.saved == sum(len(p) // BLOCK * BLOCK for p in prompts)
 
 
 def test_a_worker_is_told_where_profiles_go(pyroscope: Any, monkeypatch: pytest.MonkeyPatch) -> None:

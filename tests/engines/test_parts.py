@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,16 @@ def test_the_private_server_is_started_again_and_stopped() -> None:
         server.stop()
     assert not socket_dir("an-engine").exists()
     assert server.pid is None or not Path(f"/proc/{server.pid}").exists()
+
+
+def test_a_server_is_not_ready_before_it_listens(tmp_path: Path) -> None:
+    server = PrivateServer.__new__(PrivateServer)
+    server._dir, server._failed = tmp_path, threading.Event()
+    with socket.socket(socket.AF_UNIX) as there:
+        there.bind(str(tmp_path / "reprise.sock"))
+        assert not server.wait_ready(0)
+        there.listen()
+        assert server.wait_ready(60)
 
 
 def test_the_private_server_ends_with_its_parent() -> None:

@@ -304,6 +304,20 @@ def test_what_was_computed_before_a_reset_is_not_saved_after_it() -> None:
     assert saved(plan) == [("a", 0, [8, 9, 10, 11, 12, 13])]
 
 
+def test_what_vllm_kept_over_a_reset_is_not_saved_under_new_names() -> None:
+    rig = Rig()
+    rig.side.reset(kept=True)
+    rig.start(request("a", 200), [1, 2, 3, 4, 5, 6, 7], computed=64)  # Two blocks of vLLM's own.
+    rig.start(request("b", 100), [8, 9, 10, 11])
+    plan = rig.step(("a", [1, 2, 3, 4, 5, 6, 7], 64), ("b", [8, 9, 10, 11], 0), a=136, b=100)
+    assert saved(plan) == [("b", 0, [8, 9, 10])]
+    rig.over(())
+    rig.side.reset()
+    rig.start(request("c", 200), [1, 2, 3, 4, 5, 6, 7], computed=64)
+    plan = rig.step(("c", [1, 2, 3, 4, 5, 6, 7], 64), c=136)
+    assert saved(plan) == [("c", 0, [1, 2, 3, 4, 5, 6])]
+
+
 def test_who_never_saves_asks_for_a_failed_key_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(saves=False)
     rig.lookup.blocks = 100

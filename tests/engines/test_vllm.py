@@ -172,15 +172,14 @@ def test_a_load_that_fails_is_computed(model: Path, baseline: Baseline) -> None:
     prompts = prompts_of(*LENGTHS)
     expected = baseline(prompts)
     with Engine(model, PRIVATE) as engine:
-        engine.ask(prompts)
+        engine.ask([prompt[:200] for prompt in prompts])  # What comes behind is computed in the step that loads this.
         with harness.fail_loads() as calls:
             assert engine.ask(prompts) == expected
             assert 0 < len(calls) <= len(prompts)
-            count = len(calls)
             assert engine.ask(prompts) == expected
-            assert len(calls) <= 2 * count
-        assert engine.ask(prompts, at_once=True) == expected
+            assert len(calls) <= 2 * len(prompts)
         check(engine.ask(prompts), expected, prompts)  # Nothing of those steps was stored.
+        check(engine.ask(prompts, at_once=True), expected, prompts)
 
 
 def test_a_daemon_that_is_not_there(model: Path, baseline: Baseline, tmp_path: Path) -> None:

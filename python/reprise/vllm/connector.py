@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
 
 from .. import _native
 from .._errors import ConfigError
-from . import memory, profiling
+from . import memory, multi, profiling
 from .events import events_for
 from .flush import Flusher
 from .groups import Group, Groups, groups_of
@@ -41,7 +42,8 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         transfer = vllm_config.kv_transfer_config
         self._settings, scope = self._read_settings(vllm_config, role)
         # Of this process alone: replicas of one engine may have one id.
-        self._engine_id = f"{transfer.engine_id}:{os.getpid()}"
+        # And of this host: containers may share a folder and number their processes alike. Nobody can guess it.
+        self._engine_id = f"{transfer.engine_id}:{os.getpid()}:{secrets.token_hex(16)}"
         self._server: PrivateServer | None = None
         self._scheduler: SchedulerSide | None = None
         self._worker: WorkerSide | None = None
@@ -53,6 +55,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
             return
         # vLLM reads it after this: a block that does not come is computed, whatever the default is.
         transfer.kv_load_failure_policy = "recompute"
+        self._look_around()
         settings = self._settings
         if not settings.cache_url:
             memory.check(settings.options["l1.capacity"], memory.available())
@@ -74,6 +77,13 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         if self._counts_operations:
             reports.operations = Operations()
         profiling.start(settings.profiling_server, scope or "reprise")
+
+    def _look_around(self) -> None:
+        problem = multi.problem()
+        if problem and self._settings.strict:
+            raise ConfigError(problem)
+        if problem:
+            logger.error("Reprise: %s", problem)
 
     @property
     def requires_kv_delivery(self) -> bool:
@@ -137,8 +147,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         """Reads what the step needs before it runs."""
         plan = self._plan()
         if self._worker and plan:
-            with profiling.span("load"):
-                self._worker.load(plan)
+            self._worker.load(plan)
 
     def wait_for_layer_load(self, layer_name: str) -> None:
         """Nothing: all layers were read before."""
@@ -206,7 +215,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         """Which step this worker has finished."""
         plan = self._plan()
         failed, self._failed_parked = frozenset(self._failed_parked), set()
-        return Done(plan.number, failed, self._worker.take_unsaved()) if self._worker and plan else None
+        return Done(plan.number, failed, *self._worker.take_saved()) if self._worker and plan else None
 
     def shutdown(self) -> None:
         """Leaves the cache, and ends the private server."""
@@ -268,7 +277,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         failed = done.failed if isinstance(done, Done) else frozenset()
         self._scheduler.arrived(connector_output.finished_recving or (), failed)
         if isinstance(done, Done):
-            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or (), done.unsaved)
+            self._scheduler.outcome(done.number, connector_output.invalid_block_ids or (), done.unsaved, done.stored)
 
     def take_events(self) -> Iterable[Any]:
         """What routers are to know of the blocks in the cache."""
@@ -294,7 +303,9 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
 
     def reset_cache(self) -> bool | None:
         """From now on nothing stored before is found."""
-        return self._scheduler.reset() if self._scheduler else True
+        manager = getattr(self, "_kv_cache_manager", None)
+        kept = bool(getattr(manager, "usage", 0.0))  # Blocks are in use: vLLM has not emptied its own.
+        return self._scheduler.reset(kept) if self._scheduler else True
 
 
 def _park_above(config: Any, settings: Settings) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
@@ -22,10 +23,10 @@ _KEY = 16
 _MAX_KNOWN = 1 << 17  # Blocks that are looked after; the oldest one beyond it is taken back.
 _MAX_STEPS = 1024  # Steps remembered whose outcome is not known.
 _MAX_DOUBTFUL = 1024  # Offers to ask the cache about.
-_MAX_LOOKS = 3  # At blocks of an offer that are not there.
 _MAX_WAITING = 1 << 14  # Events that nobody has taken: an engine without work takes none.
 _IN_ONE = 1024  # Hashes in one event that takes blocks back.
 _TICK = 0.25  # Seconds between two looks.
+_PATIENCE = 4.0  # Longest pause before a doubtful block is looked for once more: those of a device come a little later.
 
 Ask = Callable[[int, Sequence[bytes]], Sequence["bool | None"]]
 """Of a KV group's keys, which are there in all ranks; None for what the cache did not say."""
@@ -41,8 +42,6 @@ class Offer:
     first: int
     """Index of the first of them in the prompt."""
     group: int = 0
-    looks: int = 0
-    """How often the cache was asked for them: a GPU's blocks are stored a little after their step."""
 
     @staticmethod
     def of(request: Any, packed: bytes, first: int, group: int = 0) -> Offer:
@@ -55,6 +54,15 @@ class _Known:
     hash: Any
     seen: int = 0
     """Counts reports of the block: what was asked before the last one says nothing."""
+
+
+@dataclass
+class _Doubt:
+    """An offer of which it is not known what is there."""
+
+    offer: Offer
+    due: float
+    pause: float = _TICK
 
 
 @dataclass
@@ -75,7 +83,7 @@ class Events:
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[int, bytes], _Known] = OrderedDict()  # Looked at longest ago first.
         self._out: deque[Any] = deque(maxlen=_MAX_WAITING)
-        self._doubtful: deque[Offer] = deque(maxlen=_MAX_DOUBTFUL)
+        self._doubtful: deque[_Doubt] = deque(maxlen=_MAX_DOUBTFUL)
         self._steps: deque[_Step] = deque(maxlen=_MAX_STEPS)  # Of the scheduler's thread alone.
         self._epoch = 0
         self._stop = threading.Event()
@@ -135,7 +143,7 @@ class Events:
                 if sure:
                     self._announce(offer, anew=anew)
                 else:
-                    self._doubtful.append(offer)
+                    self._doubtful.append(_Doubt(offer, 0.0))
         except Exception as error:
             self._tally.problem(logger, "KV event", error)
 
@@ -185,17 +193,20 @@ class Events:
             with self._lock:
                 if not self._doubtful:
                     return
-                offer, epoch = self._doubtful.popleft(), self._epoch
-            answers = self._ask(offer.group, offer.keys)
+                doubt, epoch = self._doubtful.popleft(), self._epoch
+            now, offer = time.monotonic(), doubt.offer
+            answers = self._ask(offer.group, offer.keys) if doubt.due <= now else [None]
             with self._lock:
-                if epoch == self._epoch:
-                    for at, there in enumerate(answers):
-                        if there:
-                            self._announce(Offer(offer.request, [offer.keys[at]], offer.first + at, offer.group),
-                                           anew=False)
-                    offer.looks += 1
-                    if offer.looks < _MAX_LOOKS and not all(answers):
-                        self._doubtful.append(offer)
+                if epoch != self._epoch:
+                    return
+                for at, there in enumerate(answers):
+                    if there:
+                        one = Offer(offer.request, [offer.keys[at]], offer.first + at, offer.group)
+                        self._announce(one, anew=False)
+                if doubt.due > now:
+                    self._doubtful.append(doubt)
+                elif not all(answers) and doubt.pause <= _PATIENCE:
+                    self._doubtful.append(_Doubt(offer, now + doubt.pause, 2 * doubt.pause))
 
     def _look_after(self) -> None:
         with self._lock:
@@ -217,7 +228,6 @@ class Events:
                     if there is False:
                         gone.append(key)
                 self._take_back(gone)
-
 
 
 def events_for(config: Any, kv_cache_config: Any, hash_tokens: int, per_second: int, ask: Ask) -> Events | None:

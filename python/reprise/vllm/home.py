@@ -95,7 +95,7 @@ class PrivateServer:
         """True once it listens; False when it has failed or the time is up."""
         deadline = time.monotonic() + seconds
         path = self._dir / "reprise.sock"
-        while not path.exists():
+        while not _listens(path):
             if self._failed.wait(0.02) or time.monotonic() > deadline:
                 return False
         return True
@@ -154,6 +154,17 @@ class PrivateServer:
             self._child = child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
         return child.wait()
+
+
+def _listens(path: Path) -> bool:
+    """A socket is there a moment before anybody listens at it."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0.2)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _remove_left_behind(parent: Path) -> None:

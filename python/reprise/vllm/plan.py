@@ -71,12 +71,14 @@ class Done(KVConnectorWorkerMetadata):
     """Parked requests of which this rank did not get all blocks."""
     unsaved: frozenset[int] = frozenset()
     """Indices of the plan's saves that are not wholly in the cache."""
+    stored: int = 0
+    """Tokens that were stored since the last report and were not there before, over all ranks."""
 
     def aggregate(self, other: KVConnectorWorkerMetadata) -> KVConnectorWorkerMetadata:
         """Of several ranks that report the same step."""
         if not isinstance(other, Done):
             return self
-        return Done(self.number, self.failed | other.failed, self.unsaved | other.unsaved)
+        return Done(self.number, self.failed | other.failed, self.unsaved | other.unsaved, self.stored + other.stored)
 
 
 @dataclass

@@ -87,6 +87,8 @@ class SchedulerSide:
         # What cannot fail in part is read beside the steps: whoever gets nothing begins anew.
         self._park_above = park_above if groups.partial else 0
         self._parked = ParkedRequests()
+        self._old_blocks = False  # vLLM's own prefix cache has blocks of before the last reset.
+        self._begun = ("", False)  # Who asked last, and whether it has blocks of vLLM's own.
         self._steps: deque[_Step] = deque()
         self._number = 0
         self._failed = FailedKeys(saves=saves)
@@ -132,6 +134,7 @@ class SchedulerSide:
 
     def _promise(self, request: Any, computed_tokens: int) -> int | None:
         self._parked.forget(request.request_id)
+        self._begun = (request.request_id, computed_tokens > 0)
         self.reports.asks(request.request_id, request.num_tokens - computed_tokens)
         unit = self._groups.unit
         if computed_tokens % unit:
@@ -180,7 +183,8 @@ class SchedulerSide:
 
     def allocated(self, request: Any, block_ids: Sequence[Sequence[int]], external_tokens: int) -> None:
         """The promise is taken, or given up where `external_tokens` is 0."""
-        self._tables.track(request, anew=not self._parked.returns(request.request_id))
+        self._tables.track(request, anew=not self._parked.returns(request.request_id),
+                           old=self._old_blocks and self._begun == (request.request_id, True))
         promise = self._promises.pop(request.request_id, None)
         unit = self._groups.unit
         taken = min(external_tokens // unit, promise.blocks) if promise else 0
@@ -217,8 +221,6 @@ class SchedulerSide:
         plan.saves = saves = self._advance(output, save=able and not hold)
         self._announce(saves, loads)
         step.tokens = output.total_num_scheduled_tokens
-        groups = self._groups.all
-        self.gains.saved += sum(len(s.block_ids) * groups[s.group].block_tokens for s in saves) // len(groups)
         self.gains.log(logger, now)
         self._failed.stored(saves)
         if step.tokens or step.leases:  # Others move nothing.
@@ -227,11 +229,13 @@ class SchedulerSide:
                 self._over(self._steps.popleft(), ())
         return plan
 
-    def outcome(self, number: int, invalid_block_ids: Collection[int], unsaved: Collection[int] = ()) -> None:
+    def outcome(self, number: int, invalid_block_ids: Collection[int], unsaved: Collection[int] = (),
+                stored: int = 0) -> None:
         """The workers have finished step `number`. Those before it are over as well.
 
-        unsaved: indices of the plan's saves of which some rank does not have every block.
+        unsaved: indices of the plan's saves of which some rank does not have every block. stored: tokens, of all ranks.
         """
+        self.gains.saved += stored // max(1, len(self._namespaces))
         self.reports.outcome(number, unsaved, bool(invalid_block_ids))
         while self._steps and self._steps[0].number <= number:
             step = self._steps.popleft()
@@ -271,8 +275,12 @@ class SchedulerSide:
             self._lookup.sources.forget(request_id)
         self._tables.forget(request_id)
 
-    def reset(self) -> bool:
-        """Nothing stored so far is found again by this engine."""
+    def reset(self, kept: bool = False) -> bool:
+        """Nothing stored so far is found again by this engine.
+
+        `kept`: vLLM could not empty its own prefix cache. What is computed from that is not stored under new names.
+        """
+        self._old_blocks = kept
         self._scope = f"{self._first_scope}:{uuid.uuid4().hex}"
         self._namespaces = self._named()
         for request_id in list(self._promises):

@@ -63,15 +63,15 @@ class BlockTables:
             entry = self._looked_up[1]
         return [self._grown(entry, request, group.block_tokens) for group in self._groups]
 
-    def track(self, request: Any, *, anew: bool = True) -> None:
-        """The request has blocks now; `anew`: they hold nothing of before a reset."""
+    def track(self, request: Any, *, anew: bool = True, old: bool = False) -> None:
+        """The request has blocks now. `anew`: it begins with them; `old`: some hold KV of before a reset."""
         if request.request_id not in self._entries:
             found = self._looked_up
             mine = found is not None and found[0] == request.request_id
             self._entries[request.request_id] = found[1] if found is not None and mine else self._new(request)
         self._looked_up = None
         if anew:
-            self._entries[request.request_id].stale = False
+            self._entries[request.request_id].stale = old
 
     def request(self, request_id: str) -> Any:
         """vLLM's Request of one that has blocks; None for others."""

@@ -47,6 +47,7 @@ class WorkerSide:
         self._loader = Loader(lambda load, home: self._load(load, self._open(home)), settings.fetch_timeout)
         self._failed: set[int] = set()
         self._unsaved: set[int] = set()
+        self._stored = 0  # Tokens since the last report, of all groups together.
         self._step_is_bad = False
         self.tally = Tally()
         self.operations: Operations | None = None
@@ -124,6 +125,7 @@ class WorkerSide:
                 stored, present = self._save(save, self._open(plan.home), plan.scope)
                 size = stored * self._shards[save.group].block_bytes
                 self.tally.saved(stored, size, time.monotonic() - began)
+                self._stored += stored * self._groups[save.group].block_tokens
                 if present == len(save.block_ids):
                     self._unsaved.discard(at)
                 self._note_save(save, stored, began)
@@ -135,10 +137,11 @@ class WorkerSide:
             for layout in self._layouts:
                 layout.settle(until)
 
-    def take_unsaved(self) -> frozenset[int]:
-        """Indices of the last plan's saves of which not every block is in the cache."""
+    def take_saved(self) -> tuple[frozenset[int], int]:
+        """Indices of the last plan's saves of which not every block is in the cache; and tokens that went there."""
         unsaved, self._unsaved = frozenset(self._unsaved), set()
-        return unsaved
+        stored, self._stored = self._stored, 0
+        return unsaved, stored // max(1, len(self._groups))
 
     def take_failed(self) -> set[int]:
         """Ids of blocks that were not loaded since the last call."""
@@ -185,10 +188,11 @@ class WorkerSide:
 
     def _count_stored(self) -> None:
         """What was stored since the last step, where that takes longer than a step."""
-        for layout, shard in zip(self._layouts, self._shards, strict=False):
+        for layout, shard, group in zip(self._layouts, self._shards, self._groups, strict=False):
             stored = layout.stored()
             if stored:
                 self.tally.saved(stored.blocks, stored.blocks * shard.block_bytes, stored.seconds)
+                self._stored += stored.blocks * group.block_tokens
                 for problem in stored.problems:
                     self.tally.problem(logger, "save", problem)
 
@@ -205,7 +209,7 @@ class WorkerSide:
     def _load(self, load: Load, cache: _native.Cache) -> bool:
         if not load.token:
             return False
-        with cache.attach(load.token) as lease:
+        with profiling.span("load"), cache.attach(load.token) as lease:
             share = self._rank * load.leased
             return all(self._layouts[piece.group].pieces.scatter_from(lease, share + piece.first, piece.block_ids)
                        for piece in load.pieces)
