@@ -14,6 +14,7 @@ _MIB = 1024 * 1024
 _NOT_YET = "there is no {} backend in this version"
 _NO_META = "there is no clustered backend in this version, so nobody asks a meta service"
 _NO_TYPE3 = "there is no Type3 connector any more"
+_NO_SYNC = "the connector's scheduler side asks for all ranks at once"
 _NO_RDMA = "there is no RDMA transport in this version"
 
 
@@ -164,7 +165,7 @@ _LATER = (
 
 _ENGINES = (
     Variable("VLLM_AIBRIX_SYNC_GRANULARITY", choice("NONE", "PER_OP", "PER_BATCH"), "PER_OP",
-             "how often the ranks of a vLLM engine agree; read by the connector"),
+             "how often the ranks of a vLLM engine agree", no_effect=_NO_SYNC),
     Variable("VLLM_AIBRIX_SIDE_CHANNEL_PORT", PORT, "6667", "port of the Type3 connector", no_effect=_NO_TYPE3),
     Variable("VLLM_AIBRIX_TYPE3_USE_LAYER_WISE_SAVE", BOOLEAN, "1", "let the Type3 connector save layer by layer",
              no_effect=_NO_TYPE3),

@@ -105,7 +105,8 @@ def markdown() -> str:
         "",
         f"Names in these tables are without their prefix `{PREFIX}`; only those of engines are whole.",
         "A value that is not allowed is an error that names the variable. A manager that starts warns of variables",
-        "that are set without effect, and of names with the prefix that it does not know.",
+        "that are set without effect, and of names with the prefix that it does not know. The connector inside vLLM",
+        "reads them as [vllm.md](vllm.md#names-that-deployments-already-have) says, and names those that do nothing.",
     ]
     for title, variables in SECTIONS:
         lines += ["", f"## {title}", "", "| Name | Default | Allowed | Meaning |", "|---|---|---|---|"]
