@@ -19,6 +19,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
 
 import reprise
 from reprise.vllm.connector import RepriseConnector
+from reprise.vllm.home import PrivateServer, home_of, open_cache, reachable
 from reprise.vllm.settings import Settings
 
 import harness
@@ -81,6 +82,7 @@ def test_a_socket_that_is_none(tmp_path: Path) -> None:
         come_home(cache_url=f"unix://{tmp_path}/nothing.sock", load_timeout=0.2)
     assert len(lines) == 1
     assert "nobody answers" in lines[0]
+    assert f"`reprise serve --listen-unix {tmp_path}/nothing.sock`" in lines[0]
     (tmp_path / "file").write_text("")
     with said() as lines:
         come_home(cache_url=f"unix://{tmp_path}/file", load_timeout=0.2)
@@ -88,7 +90,22 @@ def test_a_socket_that_is_none(tmp_path: Path) -> None:
 
 
 def test_a_server_that_refuses_its_settings() -> None:
-    both_ways("what to change", reprise.ConfigError, l1_policy="no-such-policy")
+    """The log of the engine has the server's own words."""
+    both_ways("no-such-policy", reprise.ConfigError, l1_policy="no-such-policy")
+    both_ways("did you mean '--l1-capacity'", reprise.ConfigError, l1_capcity="1GiB")
+
+
+def test_a_cache_node_that_is_away() -> None:
+    """Memory in front of it serves."""
+    settings = Settings.read({"l1_capacity": "64MiB", "l2_url": "tcp://127.0.0.1:9", "server_drain_timeout": "0ms"})
+    server = PrivateServer(settings, "before-nobody")
+    try:
+        assert server.wait_ready(60)
+        cache = open_cache(home_of(settings, "before-nobody"), 10)
+        assert reachable(cache)
+        cache.close()
+    finally:
+        server.stop()
 
 
 def test_blocks_that_do_not_fit(model: Path, baseline: Baseline) -> None:

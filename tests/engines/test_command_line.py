@@ -91,6 +91,15 @@ def test_a_worker_of_ray_is_told_nothing(monkeypatch: pytest.MonkeyPatch, caplog
     assert not caplog.messages
 
 
+def test_the_launcher_needs_no_advice(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
+    monkeypatch.setenv("VLLM_USE_VINEYARD_CACHE", "1")
+    words = ["/x/reprise/vllm/serve.py", "--model", "m"]
+    plugin.supply(words)
+    assert len(words) == 3
+    assert not caplog.messages
+
+
 def test_vllm_reads_what_the_plugin_adds(monkeypatch: pytest.MonkeyPatch) -> None:
     from vllm import plugins
     from vllm.entrypoints.launchers.cli_args import make_arg_parser

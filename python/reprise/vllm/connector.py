@@ -107,17 +107,21 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
                 self._server = PrivateServer(settings, engine_id)
                 if not self._server.wait_ready(settings.start_timeout):
                     if self._server.failed:
-                        raise ConfigError("the private server refuses to start: it has said on stderr what to change")
+                        raise ConfigError("the private server refuses to start: "
+                                          + (self._server.refusal or "it has said on stderr what to change"))
                     raise TimeoutError(f"the private server was not ready within {settings.start_timeout} s: "
                                        "it may have said why on stderr; start_timeout sets how long to wait")
             home = home_of(settings, engine_id)
             cache = open_cache(home, settings.load_timeout)
             if reachable(cache):
-                logger.info("Reprise: the scheduler attached to %s", home.url)
+                logger.info("Reprise: the scheduler attached to %s%s", home.url,
+                            f", a private server: {settings.summary()}" if self._server else "")
             elif settings.strict:
-                raise ConnectionError(f"nobody answers at {home.url}: start `reprise serve --listen-unix` there")
+                raise ConnectionError(f"nobody answers at {home.url}: start `reprise serve --listen-unix "
+                                      f"{home.url.removeprefix('unix://')}`, or correct cache_url")
             else:
-                logger.error("Reprise: nobody answers at %s: no hits until a daemon is there", home.url)
+                logger.error("Reprise: nobody answers at %s: no hits until a daemon is there. Start `reprise serve "
+                             "--listen-unix %s`, or correct cache_url", home.url, home.url.removeprefix("unix://"))
             return cache
         except Exception as error:
             self._stop_server()

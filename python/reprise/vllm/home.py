@@ -56,13 +56,13 @@ def open_cache(home: Home, wait: float) -> _native.Cache:
 
 
 def reachable(cache: _native.Cache) -> bool:
-    """Whether somebody answers, be it that the tier behind hangs."""
+    """Whether somebody answers, be it that the tier behind hangs or is away."""
     ns = _native.Namespace(model="none", revision="none", dtype="none", layout="none", block_tokens=1, block_bytes=1,
                            layers=range(0, 1), heads=range(0, 1), salt="")
     answer = cache.match(_native.Chain(ns, bytes(16)), timeout=5.0)
-    if answer.reason == _native.Reason.TIMEOUT:
+    if answer.reason in (_native.Reason.TIMEOUT, _native.Reason.UNAVAILABLE):
         return bool(cache.stats().l1.capacity_bytes)
-    return answer.reason != _native.Reason.UNAVAILABLE
+    return True
 
 
 class PrivateServer:
@@ -75,6 +75,8 @@ class PrivateServer:
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._failed = threading.Event()
+        self.refusal = ""
+        """Why it did not start, in its own words, where it refused what it was given."""
         _remove_left_behind(self._dir.parent)
         # The child is tied to the thread that starts it, so that one lives as long as the server is wanted.
         self._keeper = threading.Thread(target=self._keep, name="reprise-home", daemon=True)
@@ -129,6 +131,7 @@ class PrivateServer:
                 return
             refused = code > 0 and time.monotonic() - began < 1.0  # What it was given cannot work.
             if refused and attempt == 0:
+                self.refusal = self._why()
                 break  # Whoever waits for it says so.
             logger.error("Reprise: the private cache server ended with code %s", code)
             if refused:
@@ -139,21 +142,35 @@ class PrivateServer:
         self._failed.set()
 
     def _run(self) -> int:
-        binary = Path(_native.__file__).parent / "bin" / "reprise"
-        guard = Path(__file__).parent / "_guard.py"
-        server = [str(binary), "serve", "--listen-unix", str(self._dir / "reprise.sock"), "--listen-admin", ""]
-        command = [sys.executable, "-I", "-S", str(guard), str(os.getpid()), *server, *self._flags]
-        # An engine preloads libraries for itself.
-        environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
         with self._lock:
             if self._stopping.is_set():
                 return 0
             _make_private(self._dir)
             (self._dir / "reprise.sock").unlink(missing_ok=True)
             # A session of its own: Ctrl-C is for the engine, which ends the server when it has no more need of it.
-            self._child = child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
+            self._child = child = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, env=_environment(),
+                                                   start_new_session=True)
         return child.wait()
+
+    def _command(self) -> list[str]:
+        binary = Path(_native.__file__).parent / "bin" / "reprise"
+        guard = Path(__file__).parent / "_guard.py"
+        server = [str(binary), "serve", "--listen-unix", str(self._dir / "reprise.sock"), "--listen-admin", ""]
+        return [sys.executable, "-I", "-S", str(guard), str(os.getpid()), *server, *self._flags]
+
+    def _why(self) -> str:
+        """Has it refuse once more, and listens: a log that is gathered elsewhere often lacks stderr."""
+        try:
+            said = subprocess.run(self._command(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=_environment(),
+                                  start_new_session=True, timeout=3.0, check=False).stderr
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        lines = said.decode(errors="replace").splitlines()
+        return " ".join(line.strip() for line in lines if "--help" not in line)[:500]
+
+
+def _environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}  # An engine preloads libraries for itself.
 
 
 def _listens(path: Path) -> bool:

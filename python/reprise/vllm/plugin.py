@@ -46,8 +46,8 @@ def supply(command: list[str]) -> None:
     """Adds to this process's command line what it lacks, or says what its program has to give to the engine."""
     from .drop_in.command_line import CONNECTOR, lacking, switch
 
-    if not switch(os.environ):
-        return
+    if not switch(os.environ) or PurePath(command[0] if command else "").parts[-3:] == ("reprise", "vllm", "serve.py"):
+        return  # Our launcher does the same by itself.
     if is_server(command):
         from .serve import block_unit
 

@@ -94,7 +94,8 @@ class Settings:
         self.async_bytes()
         self.pinned_bytes()
         if self.cache_url and not self.cache_url.startswith("unix:"):
-            raise ConfigError(f"cache_url is '{self.cache_url}'; workers attach through shared memory: unix:///path")
+            raise ConfigError(f"cache_url is '{self.cache_url}'; workers attach through shared memory: write "
+                              "unix:///path of a daemon on this host. One on another host is l2_url: tcp://host:port")
         ours = sorted(k for k in given if "." in k and not k.startswith("attach."))
         if self.cache_url and ours:
             raise ConfigError(f"'{ours[0]}' is the daemon's affair: set it there, or leave out cache_url")
@@ -108,6 +109,14 @@ class Settings:
     def pinned_bytes(self) -> int:
         """What `pinned_memory` says."""
         return _size("pinned_memory", self.pinned_memory, "1GiB")
+
+    def summary(self) -> str:
+        """The private server's options, for the log."""
+        shown = dict(self.options)
+        if shown["l1.capacity"].isdecimal():
+            shown["l1.capacity"] = f"{int(shown['l1.capacity']) / 2**30:.4g}GiB"
+        given = ", ".join(f"{key} {value}" for key, value in shown.items() if not key.startswith("attach."))
+        return given if shown.get("l2.url") else f"{given}, no l2.url behind it"
 
     def server_flags(self) -> list[str]:
         """Flags of `reprise serve` for the private server."""

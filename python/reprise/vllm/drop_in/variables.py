@@ -121,7 +121,8 @@ def _read_l2(get: _Reader, ranks: int, out: DropIn) -> None:
         url = f"rocksdb:{Path(get('ROCKSDB_ROOT', '~/.kv_cache_ol/rocksdb')).expanduser()}{_rocksdb(get)}"
     else:
         raise ConfigError(f"{PREFIX}L2_CACHE_BACKEND is '{backend}', which this version does not have; there are "
-                          "MOCK, SHFS, ROCKSDB and REPRISE")
+                          "MOCK, SHFS, ROCKSDB and REPRISE; for a cache on the network, REPRISE with "
+                          f"{PREFIX}REPRISE_URL=tcp://host:port of a `reprise serve --listen-tcp`")
     out.extra["l2.url"] = url
     out.extra["l2.ingest"] = get.choice("L2_CACHE_INGESTION_TYPE", ingest, ("ALL", "HOT", "EVICTED"))
     out.extra["l2.threads"] = str(int(get.number("L2_CACHE_NUM_ASYNC_WORKERS", 8, lowest=1, highest=256)))
@@ -200,7 +201,7 @@ class _Reader:
         except ValueError:
             value = -1.0
         if not lowest <= value <= highest:
-            raise ConfigError(f"{self._name(name)} is '{text}', expected a number from {lowest:g} to {highest:g}")
+            raise ConfigError(f"{self._name(name)} is '{text}', expected a number from {lowest} to {highest}")
         return value
 
     def choice(self, name: str, default: str, among: Mapping[str, str] | tuple[str, ...]) -> str:

@@ -231,7 +231,7 @@ class WorkerSide:
                     raise ValueError("the scheduler side has no cache")
                 self._leave()
                 self._cache, self._home = open_cache(home, self._settings.load_timeout), home
-                logger.info("Reprise: rank %d attached to %s", self._rank, home.url)
+                logger.info("Reprise: rank %d uses %s", self._rank, home.url)
             return self._cache
 
     def _leave(self) -> None:
