@@ -159,8 +159,9 @@ def fail_loads() -> Iterator[list[Any]]:
 
     def fails(asked: Any, cache: Any) -> bool:
         calls.append(asked)
-        pieces = side._layout.pieces
-        pieces.scatter(asked.block_ids, b"\x3f" * (pieces.block_bytes * len(asked.block_ids)))
+        for piece in asked.pieces:
+            pieces = side._layouts[piece.group].pieces
+            pieces.scatter(piece.block_ids, b"\x3f" * (pieces.block_bytes * len(piece.block_ids)))
         return False
 
     side._load = fails
