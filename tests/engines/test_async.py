@@ -80,6 +80,17 @@ def test_a_load_that_fails_is_computed(engine: Engine, baseline: Baseline) -> No
     check(engine.ask(ALL, at_once=True), expected, ALL)
 
 
+def test_nobody_computes_on_a_load_that_failed_whose_request_is_gone(engine: Engine, baseline: Baseline) -> None:
+    expected = baseline(SHARED)
+    engine.ask(SHARED[:1])
+    with fail_loads() as calls:
+        names = engine.begin(SHARED)
+        harness.eventually(lambda: engine.step() or calls, "the load is made")
+        engine.abort(names[:1])
+        assert engine.finish() == expected[1:]
+    assert engine.ask(SHARED) == expected  # Nor was any of it stored.
+
+
 def test_whoever_is_aborted_keeps_its_blocks_until_they_are_read(engine: Engine, baseline: Baseline) -> None:
     expected = baseline(ALL)
     engine.ask(ALL)

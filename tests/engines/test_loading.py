@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -238,3 +239,12 @@ def test_the_setting() -> None:
     assert Settings.read({"async_load_above": "never"}).async_bytes() is None
     with pytest.raises(reprise.ConfigError, match="async_load_above"):
         Settings.read({"async_load_above": "-1"})
+
+
+@pytest.mark.parametrize(("batches", "above"), [(1, 64 << 20), (2, 0)])
+def test_nothing_is_loaded_within_steps_that_overlap(batches: int, above: int) -> None:
+    from reprise.vllm.connector import _park_above
+
+    config = SimpleNamespace(max_concurrent_batches=batches)
+    assert _park_above(config, Settings.read({})) == above
+    assert _park_above(config, Settings.read({"async_load_above": "never"})) == (above if above == 0 else None)

@@ -343,3 +343,29 @@ def test_announced_blocks_are_looked_for_in_all_ranks(monkeypatch: pytest.Monkey
     assert asked == [range(1), range(1, 2)]
     rig.side.close()
     assert rig.side.there(0, [b"k" * 16]) == [None]
+
+
+def test_after_a_load_that_failed_vllm_forgets_it_and_what_was_computed_from_it() -> None:
+    rig = Rig()
+    gone: list[set[int]] = []
+    rig.side.evict = gone.append
+    rig.lookup.blocks = 2
+    rig.start(request("a", 200), [1, 2, 3, 4, 5, 6, 7], 32)
+    rig.start(request("b", 100), [11, 12, 13, 14])
+    rig.step(("a", [1, 2, 3, 4, 5, 6, 7], 96), ("b", [11, 12, 13, 14], 64), a=64, b=36)
+    rig.side.finished("a")  # Aborted while the step ran.
+    rig.over({2, 3})
+    assert gone == [{2, 3, 4, 5, 6, 7}]
+
+
+def test_whoever_shares_blocks_with_a_load_within_a_step_waits_for_the_next_one() -> None:
+    rig = Rig()
+    rig.lookup.blocks = 2
+    rig.start(request("a", 200, "same"), [1, 2, 3, 4, 5, 6, 7])
+    shares, other = request("b", 200, "same"), request("c", 200)
+    assert rig.side.promise(shares, 64) is None
+    assert rig.side.promise(shares, 32) is None
+    assert rig.side.promise(shares, 0) == rig.side.promise(other, 64) == 2 * BLOCK
+    rig.step(("a", [1, 2, 3, 4, 5, 6, 7], 64), a=64)
+    rig.over(())
+    assert rig.side.promise(shares, 64) == 2 * BLOCK

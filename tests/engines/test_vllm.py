@@ -182,6 +182,28 @@ def test_a_load_that_fails_is_computed(model: Path, baseline: Baseline) -> None:
         check(engine.ask(prompts, at_once=True), expected, prompts)
 
 
+def test_nobody_computes_on_a_load_that_failed_whose_request_is_gone(model: Path, baseline: Baseline) -> None:
+    prompts = prompts_of(300, 310, prefix=256)
+    expected = baseline(prompts)
+    with Engine(model, PRIVATE) as engine:
+        engine.ask(prompts[:1])
+        with harness.fail_loads() as calls:
+            names = engine.begin(prompts)
+            engine.step()
+            assert len(calls) == 1
+            engine.abort(names[:1])
+            assert engine.finish() == expected[1:]
+        engine.forget(connector=True)
+        engine.ask(prompts[:1])
+        with harness.fail_loads():
+            names = engine.begin(prompts[:1])
+            engine.step()
+            engine.abort(names)
+        engine.step()
+        assert engine._generate(prompts[:1], 12) == expected[:1]  # vLLM's own cache has nothing of it.
+        assert engine.ask(prompts) == expected  # Nor was any of it stored.
+
+
 def test_a_daemon_that_is_not_there(model: Path, baseline: Baseline, tmp_path: Path) -> None:
     prompts = prompts_of(300, 320)
     expected = baseline(prompts)

@@ -262,6 +262,12 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         tokens = self._scheduler.promise(request, num_computed_tokens)
         return tokens, bool(tokens) and self._scheduler.parks(request.request_id)
 
+    def bind_kv_cache_manager(self, kv_cache_manager: Any) -> None:
+        """vLLM's own prefix cache, which is not to keep what was computed on a load that failed."""
+        super().bind_kv_cache_manager(kv_cache_manager)
+        if self._scheduler:
+            self._scheduler.evict = kv_cache_manager.evict_blocks
+
     def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:
         """The request has its blocks."""
         if self._scheduler:
@@ -314,17 +320,18 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
 
 
 def _park_above(config: Any, settings: Settings) -> int | None:
-    """Always, where vLLM cuts prompts although there is room for more.
+    """Always, where others may have computed on a load within a step before it is known that it failed.
 
-    There, after a load that failed within a step, requests with the same prefix go on before it is computed again.
-    Blocks that come beside the steps are shared only once they are there.
+    So it is where the next step is planned before that (on devices, and with pipeline stages): vLLM takes what it
+    answers as good. And in versions whose prefix cache cannot be told to forget. Blocks that come beside the steps are
+    shared only once they are there.
     """
     above = settings.async_bytes()
-    if not getattr(config.scheduler_config, "long_prefill_token_threshold", 0):
+    if getattr(config, "max_concurrent_batches", 2) == 1 and hasattr(KVConnectorBase_V1, "bind_kv_cache_manager"):
         return above
     if above is None:
-        logger.warning("Reprise: async_load_above is 'never', but with long_prefill_token_threshold a load that fails "
-                       "would be seen by requests that share its blocks: all loads are asynchronous")
+        logger.warning("Reprise: async_load_above is 'never', but where steps overlap a load that fails would be seen "
+                       "by requests that have computed on its blocks: all loads are asynchronous")
     return 0
 
 

@@ -10,7 +10,7 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,8 @@ class _Step:
     number: int = 0
     leases: list[_native.Lease] = field(default_factory=list)
     keys_of: dict[int, bytes] = field(default_factory=dict)
+    tables: list[list[int]] = field(default_factory=list)
+    """Block ids of the requests that load within it."""
     planned_at: float = 0.0
     tokens: int = 0
 
@@ -92,6 +94,7 @@ class SchedulerSide:
         self._steps: deque[_Step] = deque()
         self._number = 0
         self._failed = FailedKeys(saves=saves)
+        self.evict: Callable[[set[int]], None] = lambda block_ids: None  # From vLLM's own prefix cache.
         self.reports = Reports()
         self.gains = self.reports.gains
         self._tally = Tally()
@@ -143,13 +146,15 @@ class SchedulerSide:
         # was cut for the token behind it.
         spare = 0 if self._park_above is not None and self._groups.partial else 1
         first, end = computed_tokens // unit, (request.num_tokens - spare) // unit
+        keys = self._tables.keys(request) if self._usable(request) else []
+        if keys and self._loading(keys[0], first):
+            return None
         made = self._promises.get(request.request_id)
         if made and (made.first, made.end) == (first, end) and made.lease.valid:
             return made.blocks * unit  # It could not be scheduled, and asks again.
         self._drop(request.request_id)
-        if not self._usable(request):
+        if not keys:
             return 0
-        keys = self._tables.keys(request)
         lease = self._ask(request.request_id, keys, first, end)
         if lease is PENDING:
             return None
@@ -167,6 +172,15 @@ class SchedulerSide:
         self._promises[request.request_id] = _Promise(lease, first, end, blocks, run, leased, named, time.monotonic(),
                                                       parked)
         return blocks * unit
+
+    def _loading(self, keys: bytearray, computed: int) -> bool:
+        """Whether some of the first `computed` units, which vLLM has by its own account, are to come in this step only.
+
+        Whoever shares them waits for its outcome: after a load that failed, vLLM leaves them to the request that
+        loaded, which may be gone before it has computed them.
+        """
+        return any(promise.first < computed and keys.startswith(promise.keys[0], promise.first * KEY)
+                   for load, promise in self._loads if not load.parked)
 
     def _ask(self, request_id: str, keys: Sequence[bytearray], first: int, end: int) -> _native.Lease | Pending | None:
         for group, packed in enumerate(keys):
@@ -220,6 +234,7 @@ class SchedulerSide:
         able = self._saves and self._lookup is not None and bool(self._namespaces)
         plan.saves = saves = self._advance(output, save=able and not hold)
         self._announce(saves, loads)
+        step.tables = [self._tables.ids(load.request_id) for load, _ in loads if not load.parked]
         step.tokens = output.total_num_scheduled_tokens
         self.gains.log(logger, now)
         self._failed.stored(saves)
@@ -256,8 +271,19 @@ class SchedulerSide:
             self._failed.add(invalid)
             self.gains.failed += len(invalid) * self._groups.unit
             self._tables.rewind()
+            self._evict_behind(step, set(invalid_block_ids))
         for lease in step.leases:
             release(lease)
+
+    def _evict_behind(self, step: _Step, invalid: set[int]) -> None:
+        """vLLM shares these blocks, and what was computed from them, even if nobody is left who computes them anew."""
+        for ids in step.tables:
+            first = next((i for i, block_id in enumerate(ids) if block_id in invalid), len(ids))
+            invalid.update(ids[first:])
+        try:
+            self.evict(invalid)
+        except Exception as error:
+            self._tally.problem(logger, "removal of blocks that did not come", error)
 
     def finished(self, request_id: str) -> None:
         """The request is over, or was aborted."""

@@ -113,6 +113,11 @@ class BlockTables:
             for table in entry.tables:
                 table.saved = min(table.saved, table.saved_before)
 
+    def ids(self, request_id: str) -> list[int]:
+        """Blocks of a request in the first KV group, as of the last step; they stay the same when it begins anew."""
+        entry = self._entries.get(request_id)
+        return entry.tables[0].ids if entry else []
+
     def advance(self, output: Any, *, save: bool) -> list[Save]:
         """Follows one step (vLLM's SchedulerOutput); returns what is complete after it and was not offered yet."""
         saves: list[Save] = []
