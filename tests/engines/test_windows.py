@@ -144,7 +144,7 @@ class TestInOneEngine:
 
     def test_a_load_that_fails_begins_anew(self, engine: Engine, expected: Any, kind: str,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
-        from reprise.vllm.worker.side import WorkerSide
+        from reprise.vllm.worker import WorkerSide
 
         engine.ask(ALL)
         with monkeypatch.context() as broken:
@@ -173,7 +173,7 @@ class TestInOneEngine:
     def test_wrong_bytes_would_be_seen(self, engine: Engine, expected: Any, kind: str,
                                        monkeypatch: pytest.MonkeyPatch) -> None:
         """One byte of any group that is wrong changes what comes out."""
-        from reprise.vllm.worker.side import WorkerSide
+        from reprise.vllm.worker import WorkerSide
 
         load = WorkerSide._load
         engine.ask(ALL)
@@ -199,8 +199,8 @@ def flip(pieces: Any, block_ids: list[int]) -> None:
 
 
 def test_preemption(models: dict[str, Path], expected: Any) -> None:
-    # There is room for both prompts and not for both answers: 22 blocks of full attention and 10 of windows each. Not
-    # of windows alone: vLLM knows at the start how many blocks those will have, and preempts nobody.
+    # There is room for both prompts and not for both answers: 22 blocks of full attention and 10 of windows each.
+    # Not of windows alone: vLLM knows at the start how many blocks those will have, and preempts nobody.
     with Engine(models["mixed"], PRIVATE, num_gpu_blocks_override=61, max_num_batched_tokens=96) as engine:
         for _ in range(2):
             assert engine.ask(LONG, tokens=400, at_once=True) == expected["mixed"]["long"]
