@@ -49,6 +49,20 @@ def test_each_load_is_told_once_whatever_becomes_of_it() -> None:
     assert ended(loader, 1) == {"late": False}
 
 
+def test_a_load_without_a_thread_for_it_is_told_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    loader = Loader(lambda asked, home: True, 60.0)
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", start)
+        loader.submit(load("a"), None)
+    assert [(read.load.request_id, read.good) for read in loader.take()] == [("a", False)]
+    loader.submit(load("b"), None)
+    assert ended(loader, 1) == {"b": True}
+    loader.close(harness.PATIENCE)
+
+
 def test_a_load_is_not_told_before_the_thread_has_left_its_blocks() -> None:
     gate, inside = threading.Event(), threading.Event()
     loader = Loader(lambda asked, home: inside.set() or gate.wait(harness.PATIENCE), 60.0)
@@ -133,6 +147,7 @@ def test_a_parked_load_that_failed_is_not_promised_again() -> None:
     asked = request("a", 100, "same")
     assert rig.start(asked, [1, 2, 3, 4]) == 96
     rig.step()
+    rig.over(())
     rig.side.arrived((), {"a"})  # One rank failed, the other one reads on.
     assert rig.side.promise(request("b", 100, "same"), 0) == 0
     assert [lease.released for lease in rig.lookup.leases] == [0]

@@ -33,11 +33,7 @@ class SlowCache:
     """Has everything in a slow tier, from where nothing ever comes."""
 
     def __init__(self) -> None:
-        self.tier = "disk"
         self.prefetched = 0
-
-    def stats(self) -> Any:
-        return SimpleNamespace(l2=SimpleNamespace(name=self.tier))
 
     def match(self, chains: Any, *, timeout: float) -> Any:
         return SimpleNamespace(blocks=8, from_l1=0, from_l2=8, reason=reprise.Reason.NONE)
@@ -48,6 +44,12 @@ class SlowCache:
     def acquire(self, chains: Any, *, timeout: float) -> Any:
         nothing = SimpleNamespace(blocks=0, from_l1=0, from_l2=0, reason=reprise.Reason.MISS)
         return SimpleNamespace(match=nothing, release=lambda: None)
+
+
+def over_a_disk(cache: Any, timeout: float) -> Lookup:
+    lookup = Lookup(cache, timeout, 60.0, Tally())
+    lookup.sources.set_slow_tier("disk")
+    return lookup
 
 
 def stored(folder: Path, blocks: dict[int, int]) -> reprise.Cache:
@@ -62,7 +64,7 @@ def stored(folder: Path, blocks: dict[int, int]) -> reprise.Cache:
 
 
 def test_blocks_on_disk_are_waited_for_between_steps(tmp_path: Path) -> None:
-    lookup = Lookup(stored(tmp_path, {0: 8, 1: 5}), 10.0, 60.0, Tally())
+    lookup = over_a_disk(stored(tmp_path, {0: 8, 1: 5}), 10.0)
     answers = [lookup.ask("a", chains(0, 1), lambda blocks: 60.0)]
     assert answers == [PENDING]
     eventually(lambda: answers.append(lookup.ask("a", chains(0, 1), lambda blocks: 60.0))
@@ -81,7 +83,7 @@ def test_blocks_on_disk_are_waited_for_between_steps(tmp_path: Path) -> None:
 
 
 def test_nobody_waits_longer_than_computing_takes(tmp_path: Path) -> None:
-    lookup = Lookup(stored(tmp_path, {0: 8}), 10.0, 60.0, Tally())
+    lookup = over_a_disk(stored(tmp_path, {0: 8}), 10.0)
     assert lookup.ask("a", chains(0), lambda blocks: 0.0) is PENDING
     answer = lookup.ask("a", chains(0), lambda blocks: 0.0)
     assert answer is not PENDING
@@ -92,7 +94,7 @@ def test_nobody_waits_longer_than_computing_takes(tmp_path: Path) -> None:
 
 def test_a_request_is_put_off_once() -> None:
     cache = SlowCache()
-    lookup = Lookup(cache, 1.0, 60.0, Tally())  # type: ignore[arg-type]
+    lookup = over_a_disk(cache, 1.0)
     assert lookup.ask("a", chains(0), lambda blocks: 0.0) is PENDING
     # The engine has no room for it for a while, and it asks again.
     assert [lookup.ask("a", chains(0), lambda blocks: 60.0) for _ in range(3)] == [None] * 3
@@ -103,18 +105,16 @@ def test_a_request_is_put_off_once() -> None:
 
 def test_more_requests_than_can_be_followed_are_not_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reprise.vllm.scheduler.lookup._MAX_FETCHES", 2)
-    lookup = Lookup(SlowCache(), 1.0, 60.0, Tally())  # type: ignore[arg-type]
+    lookup = over_a_disk(SlowCache(), 1.0)
     answers = [lookup.ask(name, chains(0), lambda blocks: 60.0) for name in "abcabc"]
     assert answers == [PENDING, PENDING, None] * 2
 
 
 def test_a_slow_tier_that_is_there_later_is_noticed() -> None:
-    cache = SlowCache()
-    cache.tier = ""
-    lookup = Lookup(cache, 1.0, 60.0, Tally())  # type: ignore[arg-type]
+    cache: Any = SlowCache()
+    lookup = Lookup(cache, 1.0, 60.0, Tally())
     assert lookup.ask("a", chains(0), lambda blocks: 60.0) is None
-    cache.tier = "disk"
-    lookup._look_at = 0.0
+    lookup.sources.set_slow_tier("disk")
     assert lookup.ask("a", chains(0), lambda blocks: 60.0) is PENDING
 
 

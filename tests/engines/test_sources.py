@@ -108,11 +108,13 @@ class SlowStats:
 
 def test_nobody_waits_for_the_caches_figures() -> None:
     slow: Any = SlowStats()
-    watched = Levels(slow)
+    tiers: list[str] = []
+    watched = Levels(slow, tiers.append)
     assert watched.take() == {}  # The answer is on its way.
     slow.answers.set()
     told: list[Any] = []
     eventually(lambda: told.append(new) if (new := watched.take()) else told, "there are figures")
+    assert set(tiers) == {""}
     assert told == [{"l1": {"used_bytes": 3, "capacity_bytes": 9, "evictions": 0, "corrupt": 0}}]
     slow.evictions = 5  # Of a server that was started anew.
     eventually(lambda: told.append(new) if (new := watched.take()) else len(told) > 1, "there are new figures")

@@ -144,7 +144,7 @@ class TestInOneEngine:
 
     def test_a_load_that_fails_begins_anew(self, engine: Engine, expected: Any, kind: str,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
-        from reprise.vllm.worker import WorkerSide
+        from reprise.vllm.worker.side import WorkerSide
 
         engine.ask(ALL)
         with monkeypatch.context() as broken:

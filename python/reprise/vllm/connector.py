@@ -71,8 +71,8 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
             overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=saves,
             park_above=_park_above(vllm_config, settings))
         reports = self._scheduler.reports
-        if cache:
-            reports.levels = Levels(cache)
+        if cache and lookup:
+            reports.levels = Levels(cache, lookup.sources.set_slow_tier)
             reports.events = events_for(vllm_config, kv_cache_config, tables.hash_tokens, settings.event_checks,
                                         self._scheduler.there)
         if self._counts_operations:
@@ -220,7 +220,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         """Which step this worker has finished."""
         plan = self._plan()
         failed, self._failed_parked = frozenset(self._failed_parked), set()
-        return Done(plan.number, failed, *self._worker.take_saved()) if self._worker and plan else None
+        return Done(plan.number, failed, *self._worker.take_saved(plan)) if self._worker and plan else None
 
     def shutdown(self) -> None:
         """Leaves the cache, and ends the private server."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ... import _native
@@ -18,8 +19,10 @@ _COUNTERS = ("evictions", "corrupt")
 class Levels:
     """The tiers' figures, at most a few seconds old. The scheduler's thread takes them."""
 
-    def __init__(self, cache: _native.Cache) -> None:
+    def __init__(self, cache: _native.Cache, slow_tier: Callable[[str], None]) -> None:
+        """`slow_tier` is told the name of the store behind memory, or an empty one, with each look, by the thread."""
         self._cache = cache
+        self._slow_tier = slow_tier
         self._stop = threading.Event()
         self._tally = Tally()
         self._before: dict[str, dict[str, int]] = {}
@@ -53,7 +56,9 @@ class Levels:
     def _run(self) -> None:
         while True:
             try:
-                self._new = _figures(self._cache.stats())
+                stats = self._cache.stats()
+                self._slow_tier(stats.l2.name)
+                self._new = _figures(stats)
             except Exception as error:  # The cache is away: what is known is old.
                 self._tally.problem(logger, "look at the cache's size", error)
             if self._stop.wait(_EVERY):

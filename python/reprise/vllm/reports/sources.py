@@ -51,6 +51,10 @@ class Sources:
         """Name of the store behind memory, if there is one."""
         self._asking: OrderedDict[str, _Asking] = OrderedDict()
 
+    def set_slow_tier(self, name: str) -> None:
+        """What lies behind memory. A daemon may come later than the engine. Any thread may tell."""
+        self.slow_tier = name
+
     def ask(self, request_id: str) -> None:
         """The request asks, maybe not for the first time."""
         if request_id not in self._asking:

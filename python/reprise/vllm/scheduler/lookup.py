@@ -23,7 +23,6 @@ _PATIENCE, _PAUSE = 3, 5.0  # So many timeouts in a row, and nothing is asked fo
 _LONGEST_PAUSE = 60.0  # then, after each single one, for twice as long as before, up to this.
 _MAX_FETCHES = 4096
 _POLL = 0.002  # Seconds between two looks at what is being fetched.
-_LOOK = 5.0  # Seconds between two looks for a slow tier: a daemon may come later than the engine.
 
 
 class Pending(enum.Enum):
@@ -53,7 +52,6 @@ class Lookup:
         self._fetch_timeout = fetch_timeout
         self._tally = tally
         self.sources = Sources()
-        self._look_at = 0.0
         self._fetches: dict[str, _Fetch] = {}
         self._timeouts = 0
         self._pause = _PAUSE
@@ -67,7 +65,7 @@ class Lookup:
             return None
         self.sources.ask(request_id)
         try:
-            if self._has_slow_tier(now):
+            if self.sources.slow_tier:
                 fetch = self._fetches.get(request_id)
                 look = fetch is None or (not fetch.over and fetch.look_at <= now < fetch.until)
                 found = self._match(chains) if look else None
@@ -116,12 +114,6 @@ class Lookup:
         if found:
             fetch.look_at = now + _POLL
         return True
-
-    def _has_slow_tier(self, now: float) -> bool:
-        if not self.sources.slow_tier and now >= self._look_at:
-            self._look_at = now + _LOOK
-            self.sources.slow_tier = self._cache.stats().l2.name
-        return bool(self.sources.slow_tier)
 
     def _match(self, chains: Sequence[_native.Chain]) -> _native.Match:
         match = self._cache.match(chains, timeout=self._timeout)

@@ -60,6 +60,9 @@ class _Step:
     keys_of: dict[int, bytes] = field(default_factory=dict)
     tables: list[list[int]] = field(default_factory=list)
     """Block ids of the requests that load within it."""
+    saves: list[Save] = field(default_factory=list)
+    foreign: bool = False
+    """Another connector beside this one loads within it, and only vLLM learns how that ends."""
     planned_at: float = 0.0
     tokens: int = 0
 
@@ -93,7 +96,7 @@ class SchedulerSide:
         self._begun = ("", False)  # Who asked last, and whether it has blocks of vLLM's own.
         self._steps: deque[_Step] = deque()
         self._number = 0
-        self._failed = FailedKeys(saves=saves)
+        self._failed = FailedKeys()
         self.evict: Callable[[set[int]], None] = lambda block_ids: None  # From vLLM's own prefix cache.
         self.reports = Reports()
         self.gains = self.reports.gains
@@ -228,16 +231,18 @@ class SchedulerSide:
         plan = Plan([load for load, _ in self._loads], [], self._number, self._home, self._scope, self._profiling)
         loads, self._loads = self._loads, []
         self._expire(now)
+        step.foreign = bool(getattr(output, "has_sync_kv_loads", False)) and not step.keys_of
         uncertain = bool(step.keys_of) or any(s.keys_of for s in self._steps)
         # Of several ranks one may fail alone, and what the others compute is wrong as well: wait for the outcome.
         hold = uncertain and (len(self._namespaces) > 1 or self._overlapping)
+        hold = hold or step.foreign or any(s.foreign for s in self._steps)
         able = self._saves and self._lookup is not None and bool(self._namespaces)
         plan.saves = saves = self._advance(output, save=able and not hold)
         self._announce(saves, loads)
         step.tables = [self._tables.ids(load.request_id) for load, _ in loads if not load.parked]
         step.tokens = output.total_num_scheduled_tokens
         self.gains.log(logger, now)
-        self._failed.stored(saves)
+        step.saves = saves
         if step.tokens or step.leases:  # Others move nothing.
             self._steps.append(step)
             if len(self._steps) > _MAX_STEPS:
@@ -254,6 +259,8 @@ class SchedulerSide:
         self.reports.outcome(number, unsaved, bool(invalid_block_ids))
         while self._steps and self._steps[0].number <= number:
             step = self._steps.popleft()
+            if step.number == number:
+                self._failed.stored(save for at, save in enumerate(step.saves) if at not in unsaved)
             self._over(step, invalid_block_ids if step.number == number else ())
 
     def arrived(self, request_ids: Iterable[str], failed: Iterable[str]) -> None:

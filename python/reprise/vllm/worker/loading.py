@@ -50,8 +50,15 @@ class Loader:
             self._waiting.append((load, home, time.monotonic()))
             self._ready.notify()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="reprise-load", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="reprise-load", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # There may be no more threads: it is tried again with the next load.
+                with self._ready:
+                    self._done += [Read(waiting, False, error=error) for waiting, _, _ in self._waiting]
+                    self._waiting.clear()
+                return
+            self._thread = thread
 
     def take(self) -> list[Read]:
         """The loads that ended since the last call."""

@@ -47,6 +47,7 @@ class WorkerSide:
         self._loader = Loader(lambda load, home: self._load(load, self._open(home)), settings.fetch_timeout)
         self._failed: set[int] = set()
         self._unsaved: set[int] = set()
+        self._saved_plan = 0  # Of which they are.
         self._stored = 0  # Tokens since the last report, of all groups together.
         self._step_is_bad = False
         self.tally = Tally()
@@ -85,15 +86,16 @@ class WorkerSide:
         profiling.start(*plan.profiling)
         for layout in self._layouts:
             layout.begin_step()
+        answers = True  # One wait that was in vain is enough for a step.
         for load in plan.loads:
             if load.parked:
                 self._loader.submit(load, plan.home)
                 continue
             began = time.monotonic()
             try:
-                good = self._load(load, self._open(plan.home))
+                good = answers and self._load(load, self._open(plan.home))
             except Exception as error:
-                good = False
+                good = answers = False
                 self.tally.problem(logger, "load", error)
             self._count(load, good, time.monotonic() - began)
             self._step_is_bad = self._step_is_bad or not good
@@ -113,16 +115,19 @@ class WorkerSide:
 
     def save(self, plan: Plan) -> None:
         """Stores what the step completed, unless something it was computed from failed to load."""
-        self._unsaved = set(range(len(plan.saves)))
+        self._unsaved, self._saved_plan = set(range(len(plan.saves))), plan.number
         if not self._step_is_bad:
             self._save_all(plan)
         self._count_stored()
 
     def _save_all(self, plan: Plan) -> None:
+        patience = self._settings.store_timeout
         for at, save in enumerate(plan.saves):
             began = time.monotonic()
             try:
-                stored, present = self._save(save, self._open(plan.home), plan.scope)
+                room = self._room(save, self._open(plan.home), plan.scope, patience)
+                patience -= time.monotonic() - began
+                stored, present = self._layouts[save.group].store(room, save.block_ids)
                 size = stored * self._shards[save.group].block_bytes
                 self.tally.saved(stored, size, time.monotonic() - began)
                 self._stored += stored * self._groups[save.group].block_tokens
@@ -132,14 +137,21 @@ class WorkerSide:
             except Exception as error:
                 self.tally.problem(logger, "save", error)
                 self._note_save(save, 0, began, "timeout" if isinstance(error, TimeoutError) else "error")
+                patience -= time.monotonic() - began
+            if patience <= 0:
+                break  # Nobody computes meanwhile.
         if plan.saves and self._settings.flush_finished:  # What the scheduler side flushes must be in the cache.
             until = time.monotonic() + self._settings.store_timeout
             for layout in self._layouts:
                 layout.settle(until)
 
-    def take_saved(self) -> tuple[frozenset[int], int]:
-        """Indices of the last plan's saves of which not every block is in the cache; and tokens that went there."""
-        unsaved, self._unsaved = frozenset(self._unsaved), set()
+    def take_saved(self, plan: Plan) -> tuple[frozenset[int], int]:
+        """Indices of the plan's saves of which it is not known that every block is in the cache.
+
+        And how many tokens went there since the last call. vLLM may ask before it lets the plan's saves be made.
+        """
+        mine = self._saved_plan == plan.number
+        unsaved = frozenset(self._unsaved if mine else range(len(plan.saves)))
         stored, self._stored = self._stored, 0
         return unsaved, stored // max(1, len(self._groups))
 
@@ -214,14 +226,11 @@ class WorkerSide:
             return all(self._layouts[piece.group].pieces.scatter_from(lease, share + piece.first, piece.block_ids)
                        for piece in load.pieces)
 
-    def _save(self, save: Save, cache: _native.Cache, scope: str) -> tuple[int, int]:
-        """Blocks that were copied, and those that the cache has now; of a device, some come later."""
+    def _room(self, save: Save, cache: _native.Cache, scope: str, patience: float) -> _native.Reservation:
         # Blocks before a window may be gone: what is stored then need not begin at the front.
         rule = _native.MatchRule.last(1) if self._groups[save.group].window else None
         chain = _native.Chain(self._namespace(scope)[save.group], save.keys, rule=rule)
-        timeout = self._settings.store_timeout / len(self._groups)
-        room = cache.reserve(chain, start=save.first, timeout=timeout)
-        return self._layouts[save.group].store(room, save.block_ids)
+        return cache.reserve(chain, start=save.first, timeout=patience)
 
     def _open(self, home: Home | None) -> _native.Cache:
         # Not earlier: the scheduler side, which starts the server, comes after the workers.
