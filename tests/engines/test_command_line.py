@@ -40,6 +40,12 @@ def test_the_launcher_mends_a_command_line() -> None:
     assert "VLLM_USE_V1" in warnings[0]
 
 
+def test_the_model_is_named_as_for_vllm_serve() -> None:
+    """The server's module would start the model that vLLM has for examples."""
+    assert serve.model_flag(["/models/m", "--port", "8000"]) == ["--model", "/models/m"]
+    assert serve.model_flag(["--model", "/models/m", "--port", "8000"]) == []
+
+
 @pytest.mark.parametrize(("value", "words", "said"), [
     ("64", ["--block-size", "64"], "added --block-size 64"),
     ("16", [], "of a multiple of 32 tokens here"),

@@ -6,6 +6,7 @@ connector. Then vLLM's own server takes this process over: also where the comman
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
@@ -46,14 +47,22 @@ def _without(arguments: list[str], unknown: list[str], warnings: list[str]) -> l
     return kept
 
 
-def _unknown_to_vllm(arguments: list[str]) -> list[str]:
+def model_flag(arguments: list[str]) -> list[str]:
+    """Words to add where the model is named as for `vllm serve`: the server's module reads that, and serves another."""
+    tag = getattr(_parse(arguments)[0], "model_tag", None)
+    return ["--model", tag] if tag else []
+
+
+def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """As vLLM reads them, and the words that it does not know."""
     try:
         from vllm.entrypoints.launchers.cli_args import make_arg_parser
     except ImportError:  # Where it was before.
         from vllm.entrypoints.openai.cli_args import make_arg_parser
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    return make_arg_parser(FlexibleArgumentParser()).parse_known_args(arguments)[1]
+    known, unknown = make_arg_parser(FlexibleArgumentParser()).parse_known_args(arguments)
+    return known, unknown
 
 
 def block_unit() -> int:
@@ -67,8 +76,11 @@ def main() -> None:
     """Becomes vLLM's server."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        sys.stdout.write(f"{__doc__}\n")  # vLLM's own follows.
     try:
-        mended, warnings = mend(arguments, os.environ, _unknown_to_vllm, block_unit=block_unit())
+        mended, warnings = mend(arguments, os.environ, lambda words: _parse(words)[1], block_unit=block_unit())
+        mended += model_flag(mended)
     except ImportError as error:  # Elsewhere in this version: vLLM says itself what it does not like.
         logger.warning("Reprise: flags are not looked at: %s", error)
         mended, warnings = mend(arguments, os.environ, lambda _: [])
