@@ -171,7 +171,7 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
         """Parked requests of which this rank has ended the load, one way or the other."""
         if self._worker is None:
             return None, None
-        finished, failed = self._worker.take_finished()
+        finished, failed = self._worker.take_finished(self._plan())
         self._failed_parked |= failed
         return None, finished or None
 

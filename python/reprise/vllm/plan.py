@@ -60,6 +60,8 @@ class Plan(KVConnectorMetadata):
     """Part of the identity of every block."""
     profiling: tuple[str, str] = ("", "")
     """Where profiles go, and under which name; empty: nowhere."""
+    idle: bool = False
+    """Nothing is computed in this step."""
 
 
 @dataclass

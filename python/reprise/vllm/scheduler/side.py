@@ -228,7 +228,8 @@ class SchedulerSide:
                 continue
             step.leases.append(promise.lease)  # There is one group: a key for each block.
             step.keys_of.update(zip(load.pieces[0].block_ids, promise.keys, strict=False))
-        plan = Plan([load for load, _ in self._loads], [], self._number, self._home, self._scope, self._profiling)
+        plan = Plan([load for load, _ in self._loads], [], self._number, self._home, self._scope, self._profiling,
+                    idle=not output.total_num_scheduled_tokens)
         loads, self._loads = self._loads, []
         self._expire(now)
         step.foreign = bool(getattr(output, "has_sync_kv_loads", False)) and not step.keys_of

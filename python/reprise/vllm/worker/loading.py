@@ -38,6 +38,7 @@ class Loader:
         self._ready = threading.Condition()
         self._waiting: deque[tuple[Load, Home | None, float]] = deque()
         self._done: list[Read] = []
+        self._reading = False
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -60,9 +61,11 @@ class Loader:
                 return
             self._thread = thread
 
-    def take(self) -> list[Read]:
-        """The loads that ended since the last call."""
+    def take(self, patience: float = 0.0) -> list[Read]:
+        """The loads that ended since the last call. Waits so many seconds for one, if there is any under way."""
         with self._ready:
+            if patience and not self._done and (self._waiting or self._reading):
+                self._ready.wait(patience)
             done, self._done = self._done, []
         return done
 
@@ -89,10 +92,13 @@ class Loader:
             except Exception as caught:
                 error = caught
             with self._ready:
+                self._reading = False
                 self._done.append(Read(load, good, time.monotonic() - began, error))
+                self._ready.notify()
 
     def _next(self) -> tuple[Load, Home | None, float] | None:
         with self._ready:
             while not self._waiting and not self._closed:
                 self._ready.wait()
+            self._reading = not self._closed
             return None if self._closed else self._waiting.popleft()

@@ -28,6 +28,8 @@ from .loading import Loader
 
 logger = logging.getLogger("vllm.reprise")
 
+_MOMENT = 0.002  # Seconds that a step in which nothing is computed waits for what is read beside it.
+
 
 class WorkerSide:
     """One rank's copies."""
@@ -100,11 +102,13 @@ class WorkerSide:
             self._count(load, good, time.monotonic() - began)
             self._step_is_bad = self._step_is_bad or not good
 
-    def take_finished(self) -> tuple[set[str], set[str]]:
+    def take_finished(self, plan: Plan | None) -> tuple[set[str], set[str]]:
         """Parked requests whose loads ended since the last call, and those of them that did not get their blocks."""
+        # A thread that finds nothing to do again and again leaves the one that reads little of the interpreter.
+        patience = _MOMENT if plan and plan.idle else 0.0
         finished: set[str] = set()
         failed: set[str] = set()
-        for read in self._loader.take():
+        for read in self._loader.take(patience):
             finished.add(read.load.request_id)
             if not read.good:
                 failed.add(read.load.request_id)
