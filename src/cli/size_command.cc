@@ -31,7 +31,9 @@ Result<std::string> read_config(std::string path) {
   std::string text(kLongest + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<std::size_t>(file.gcount()));
-  if (text.empty()) return fail(ErrorCode::kIo, "cannot read " + path + ", or it is empty");
+  if (text.empty())
+    return fail(ErrorCode::kIo,
+                "cannot read " + path + ", or it is empty: give a model's folder on this machine, or its config.json");
   if (text.size() > kLongest) return fail(ErrorCode::kInvalid, path + " is larger than 16 MiB: that is no config.json");
   return text;
 }
@@ -79,6 +81,11 @@ Result<Told> tell(const SizeArguments& arguments) {
   told.rank_capacity = *capacity;
   if (told.rank_capacity && size->rank_block_bytes > 0) {
     told.fitting_tokens = *told.rank_capacity / size->rank_block_bytes * arguments.deployment.block_tokens;
+    if (told.fitting_tokens == 0) {
+      return fail(ErrorCode::kInvalid, std::to_string(*told.rank_capacity) + " bytes for each rank hold no block of " +
+                                           std::to_string(size->rank_block_bytes) +
+                                           "; a size without a unit is in bytes, 400GiB is one with a unit");
+    }
   }
   return told;
 }

@@ -68,6 +68,7 @@ TEST_F(Size, RefusesWithTheReason) {
   EXPECT_THAT(why({"--tp", "0"}), HasSubstr("--tp"));
   EXPECT_THAT(why({"--tokens", "many"}), HasSubstr("--tokens"));
   EXPECT_THAT(why({"--capacity", "much"}), HasSubstr("--capacity"));
+  EXPECT_THAT(why({"--capacity", "400"}), HasSubstr("400 bytes for each rank hold no block"));
   EXPECT_THAT(why({"--capacity", "1GiB", "--pod-memory", "1GiB"}), HasSubstr("not both"));
   EXPECT_THAT(why({"--engine-memory", "1GiB"}), HasSubstr("needs --pod-memory"));
   EXPECT_THAT(why({"--pod-memory", "1GiB", "--engine-memory", "2GiB"}), HasSubstr("nothing is left"));

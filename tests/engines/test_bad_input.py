@@ -92,7 +92,12 @@ def test_a_socket_that_is_none(tmp_path: Path) -> None:
 def test_a_server_that_refuses_its_settings() -> None:
     """The log of the engine has the server's own words."""
     both_ways("no-such-policy", reprise.ConfigError, l1_policy="no-such-policy")
-    both_ways("did you mean '--l1-capacity'", reprise.ConfigError, l1_capcity="1GiB")
+
+
+def test_an_unknown_name() -> None:
+    """Refused in any case: the engine would run without the cache, and nobody would look why."""
+    with pytest.raises(reprise.ConfigError, match="did you mean '--l1-capacity'"):
+        come_home(l1_capcity="1GiB")
 
 
 def test_a_cache_node_that_is_away() -> None:

@@ -124,8 +124,9 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
                              "--listen-unix %s`, or correct cache_url", home.url, home.url.removeprefix("unix://"))
             return cache
         except Exception as error:
+            misspelt = self._server is not None and self._server.misspelt
             self._stop_server()
-            if settings.strict:
+            if settings.strict or misspelt:
                 raise
             logger.error("Reprise: this engine runs without the cache: %s", error)
             return None

@@ -88,6 +88,11 @@ class PrivateServer:
         return self._failed.is_set()
 
     @property
+    def misspelt(self) -> bool:
+        """It refused words that it does not know: nothing on this machine would make them right."""
+        return self.refusal.startswith("reprise serve: ")
+
+    @property
     def pid(self) -> int | None:
         """Process id of the running server."""
         with self._lock:
