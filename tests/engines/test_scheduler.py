@@ -16,6 +16,7 @@ from reprise.vllm.identity import Shard, host
 from reprise.vllm.reports.sources import Sources
 from reprise.vllm.scheduler import side as scheduler
 from reprise.vllm.scheduler.lookup import PENDING
+from reprise.vllm.scheduler.ranks import shards_in_order
 from reprise.vllm.scheduler.side import SchedulerSide
 from reprise.vllm.scheduler.tables import BlockTables
 from reprise.vllm.settings import Settings
@@ -222,7 +223,7 @@ def test_a_rank_that_cannot_is_named() -> None:
 
 def test_blocks_that_do_not_fit_are_a_problem_with_a_remedy() -> None:
     rig = Rig(ranks=2)
-    shards = rig.side._shards
+    shards = rig.side._ranks.shards
     rig.lookup.bytes = 127  # A block of a rank has 64.
     assert "raise l1_capacity" in rig.side.set_shards(shards, 2)
     rig.lookup.bytes = 0  # Nobody answers yet.
@@ -232,7 +233,7 @@ def test_blocks_that_do_not_fit_are_a_problem_with_a_remedy() -> None:
 
 
 def test_what_another_connector_told_is_not_taken_for_ours() -> None:
-    (shard,) = scheduler.shards_in_order({(0, 0): object()})  # As vLLM's MultiConnector may do.
+    (shard,) = shards_in_order({(0, 0): object()})  # As vLLM's MultiConnector may do.
     assert "another connector" in Rig().side.set_shards([shard], 1)
 
 

@@ -25,7 +25,8 @@ from .reports.sources import hit_sources
 from .reports.tally import Tally
 from .scheduler.flush import Flusher
 from .scheduler.lookup import Lookup
-from .scheduler.side import SchedulerSide, shards_in_order
+from .scheduler.ranks import shards_in_order
+from .scheduler.side import SchedulerSide
 from .scheduler.tables import BlockTables
 from .settings import Settings
 from .worker.side import WorkerSide

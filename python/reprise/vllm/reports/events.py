@@ -14,12 +14,12 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..groups import KEY
 from .event_shape import EventShape
 from .tally import Tally
 
 logger = logging.getLogger("vllm.reprise")
 
-_KEY = 16
 _MAX_KNOWN = 1 << 17  # Blocks that are looked after; the oldest one beyond it is taken back.
 _MAX_STEPS = 1024  # Steps remembered whose outcome is not known.
 _MAX_DOUBTFUL = 1024  # Offers to ask the cache about.
@@ -46,7 +46,7 @@ class Offer:
     @staticmethod
     def of(request: Any, packed: bytes, first: int, group: int = 0) -> Offer:
         """`packed`: their keys, one after the other."""
-        return Offer(request, [packed[at:at + _KEY] for at in range(0, len(packed), _KEY)], first, group)
+        return Offer(request, [packed[at:at + KEY] for at in range(0, len(packed), KEY)], first, group)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from ... import _native
 
-_KEY = 16
 _UNKNOWN = (_native.Reason.TIMEOUT, _native.Reason.UNAVAILABLE, _native.Reason.BUSY)
 
 

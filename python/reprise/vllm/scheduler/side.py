@@ -1,7 +1,8 @@
 """The half of the connector in the scheduler: what is promised, what to load, what to save.
 
 Called by the scheduler's one thread. A promise is a lease over the blocks of all ranks, kept until the workers have
-reported the step that reads them. Whatever fails here, the answer is "nothing is there".
+reported the step that reads them, or the request that was parked for them. Whatever fails here, the answer is "nothing
+is there".
 """
 
 from __future__ import annotations
@@ -9,15 +10,14 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ... import _native
 from ..groups import KEY, Groups
 from ..home import Home
-from ..identity import Shard, host
+from ..identity import Shard
 from ..plan import Load, Plan, Save
 from ..reports.events import Offer
 from ..reports.reports import Reports
@@ -26,11 +26,12 @@ from ..settings import Settings
 from .failures import FailedKeys
 from .lookup import PENDING, Lookup, Pending, release
 from .parked import ParkedRequests
+from .ranks import Ranks
+from .steps import OpenSteps, Step
 from .tables import BlockTables
 
 logger = logging.getLogger("vllm.reprise")
 
-_MAX_STEPS = 1024  # Steps remembered whose outcome is not known.
 _HOLD_FOR = 60.0  # Seconds a lease is kept for workers that do not report.
 
 
@@ -51,22 +52,6 @@ class _Promise:
     """It is read beside the steps, while vLLM goes on with others."""
 
 
-@dataclass
-class _Step:
-    """A step whose outcome is not known yet."""
-
-    number: int = 0
-    leases: list[_native.Lease] = field(default_factory=list)
-    keys_of: dict[int, bytes] = field(default_factory=dict)
-    tables: list[list[int]] = field(default_factory=list)
-    """Block ids of the requests that load within it."""
-    saves: list[Save] = field(default_factory=list)
-    foreign: bool = False
-    """Another connector beside this one loads within it, and only vLLM learns how that ends."""
-    planned_at: float = 0.0
-    tokens: int = 0
-
-
 class SchedulerSide:
     """Promises and plans."""
 
@@ -85,8 +70,8 @@ class SchedulerSide:
         self._tables = tables
         self._overlapping = overlapping
         self._saves = saves
-        self._shards: list[Sequence[Shard]] = []  # By rank and group, and so are the namespaces.
-        self._namespaces: list[list[_native.Namespace]] = []
+        self._ranks = Ranks()
+        self._namespaces: list[list[_native.Namespace]] = []  # By rank and group.
         self._promises: dict[str, _Promise] = {}
         self._loads: list[tuple[Load, _Promise]] = []
         # What cannot fail in part is read beside the steps: whoever gets nothing begins anew.
@@ -94,7 +79,7 @@ class SchedulerSide:
         self._parked = ParkedRequests()
         self._old_blocks = False  # vLLM's own prefix cache has blocks of before the last reset.
         self._begun = ("", False)  # Who asked last, and whether it has blocks of vLLM's own.
-        self._steps: deque[_Step] = deque()
+        self._steps = OpenSteps()
         self._number = 0
         self._failed = FailedKeys()
         self.evict: Callable[[set[int]], None] = lambda block_ids: None  # From vLLM's own prefix cache.
@@ -104,20 +89,12 @@ class SchedulerSide:
 
     def set_shards(self, shards: Sequence[Sequence[Shard]], expected: int) -> str:
         """Learns what each rank holds of each group, in order. Returns why nothing can be cached, or an empty text."""
-        problems = [shard.problem for of_rank in shards for shard in of_rank if shard.problem]
-        problems += [f"rank {i} runs on another host: only engines of one host can be cached in this version"
-                     for i, of_rank in enumerate(shards) if any(s.host != host() and not s.problem for s in of_rank)]
-        problems += [f"rank {i} has {len(of_rank)} KV groups and the scheduler {len(self._groups.all)}"
-                     for i, of_rank in enumerate(shards) if len(of_rank) != len(self._groups.all)]
-        problems += [problem] if (problem := self._tables.problem()) else []
-        problems += [problem] if (problem := self._too_large(shards)) else []
-        if len(shards) != expected:
-            problems.append(f"{len(shards)} of {expected} ranks have told what they hold")
-        if problems:
-            return problems[0]
-        self._shards = list(shards)
-        self._namespaces = self._named()
-        return ""
+        ranks = Ranks(shards)
+        problem = (ranks.problem(expected, len(self._groups.all), self._lookup.capacity() if self._lookup else 0)
+                   or self._tables.problem())
+        if not problem:
+            self._ranks, self._namespaces = ranks, ranks.namespaces(self._scope)
+        return problem
 
     # --- vLLM's calls, in the order of a step ---
 
@@ -219,35 +196,25 @@ class SchedulerSide:
 
     def plan(self, output: Any) -> Plan:
         """The step's loads, and the saves of what it completes."""
-        now = time.monotonic()
         self._number += 1
-        step = _Step(self._number, planned_at=now)
-        for load, promise in self._loads:
+        step = Step(self._number, output.total_num_scheduled_tokens)
+        plan = Plan([load for load, _ in self._loads], [], self._number, self._home, self._scope, self._profiling,
+                    idle=not step.tokens)
+        loads, self._loads = self._loads, []
+        for load, promise in loads:
             if load.parked:
                 self._parked.add(load.request_id, promise.lease, b"".join(promise.keys))
-                continue
-            step.leases.append(promise.lease)  # There is one group: a key for each block.
-            step.keys_of.update(zip(load.pieces[0].block_ids, promise.keys, strict=False))
-        plan = Plan([load for load, _ in self._loads], [], self._number, self._home, self._scope, self._profiling,
-                    idle=not output.total_num_scheduled_tokens)
-        loads, self._loads = self._loads, []
-        self._expire(now)
+            else:  # There is one group: a key for each block.
+                step.reads(promise.lease, load.pieces[0].block_ids, promise.keys)
+        self._expire(step.planned_at)
         step.foreign = bool(getattr(output, "has_sync_kv_loads", False)) and not step.keys_of
-        uncertain = bool(step.keys_of) or any(s.keys_of for s in self._steps)
-        # Of several ranks one may fail alone, and what the others compute is wrong as well: wait for the outcome.
-        hold = uncertain and (len(self._namespaces) > 1 or self._overlapping)
-        hold = hold or step.foreign or any(s.foreign for s in self._steps)
-        able = self._saves and self._lookup is not None and bool(self._namespaces)
-        plan.saves = saves = self._advance(output, save=able and not hold)
-        self._announce(saves, loads)
+        plan.saves = step.saves = self._advance(output, save=self._may_save(step))
+        self._announce(step.saves, loads)
         step.tables = [self._tables.ids(load.request_id) for load, _ in loads if not load.parked]
-        step.tokens = output.total_num_scheduled_tokens
-        self.gains.log(logger, now)
-        step.saves = saves
+        self.gains.log(logger, step.planned_at)
         if step.tokens or step.leases:  # Others move nothing.
-            self._steps.append(step)
-            if len(self._steps) > _MAX_STEPS:
-                self._over(self._steps.popleft(), ())
+            for old in self._steps.add(step):
+                self._over(old, ())
         return plan
 
     def outcome(self, number: int, invalid_block_ids: Collection[int], unsaved: Collection[int] = (),
@@ -258,8 +225,7 @@ class SchedulerSide:
         """
         self.gains.saved += stored // max(1, len(self._namespaces))
         self.reports.outcome(number, unsaved, bool(invalid_block_ids))
-        while self._steps and self._steps[0].number <= number:
-            step = self._steps.popleft()
+        for step in self._steps.until(number):
             if step.number == number:
                 self._failed.stored(save for at, save in enumerate(step.saves) if at not in unsaved)
             self._over(step, invalid_block_ids if step.number == number else ())
@@ -271,27 +237,18 @@ class SchedulerSide:
         self.gains.failed += len(keys) // KEY * self._groups.unit
         self._parked.arrived(request_ids)
 
-    def _over(self, step: _Step, invalid_block_ids: Iterable[int]) -> None:
-        now = time.monotonic()
-        self.gains.step(step.tokens, len(step.keys_of), now - step.planned_at)
+    def _over(self, step: Step, invalid_block_ids: Collection[int]) -> None:
+        self.gains.step(step.tokens, len(step.keys_of), time.monotonic() - step.planned_at)
         invalid = [step.keys_of[i] for i in invalid_block_ids if i in step.keys_of]
         if invalid:
             self._failed.add(invalid)
             self.gains.failed += len(invalid) * self._groups.unit
             self._tables.rewind()
-            self._evict_behind(step, set(invalid_block_ids))
-        for lease in step.leases:
-            release(lease)
-
-    def _evict_behind(self, step: _Step, invalid: set[int]) -> None:
-        """vLLM shares these blocks, and what was computed from them, even if nobody is left who computes them anew."""
-        for ids in step.tables:
-            first = next((i for i, block_id in enumerate(ids) if block_id in invalid), len(ids))
-            invalid.update(ids[first:])
-        try:
-            self.evict(invalid)
-        except Exception as error:
-            self._tally.problem(logger, "removal of blocks that did not come", error)
+            try:  # vLLM shares these blocks even if nobody is left who computes them anew.
+                self.evict(step.spoilt(invalid_block_ids))
+            except Exception as error:
+                self._tally.problem(logger, "removal of blocks that did not come", error)
+        step.release()
 
     def finished(self, request_id: str) -> None:
         """The request is over, or was aborted."""
@@ -316,7 +273,7 @@ class SchedulerSide:
         """
         self._old_blocks = kept
         self._scope = f"{self._first_scope}:{uuid.uuid4().hex}"
-        self._namespaces = self._named()
+        self._namespaces = self._ranks.namespaces(self._scope)
         for request_id in list(self._promises):
             self._drop(request_id)
         self._tables.outdate()
@@ -329,10 +286,7 @@ class SchedulerSide:
         self.reports.close()
         for request_id in list(self._promises):
             self._drop(request_id)
-        for step in self._steps:
-            for lease in step.leases:
-                release(lease)
-        self._steps.clear()
+        self._steps.close()
         self._parked.close()
         for _, promise in self._loads:
             release(promise.lease)
@@ -360,25 +314,21 @@ class SchedulerSide:
         found = [Offer(request(load.request_id), list(promise.keys), promise.first) for load, promise in loads if one]
         self.reports.planned(self._number, stored, found)
 
-    def _named(self) -> list[list[_native.Namespace]]:
-        return [[shard.namespace(self._scope) for shard in of_rank] for of_rank in self._shards]
+    def _may_save(self, step: Step) -> bool:
+        if not self._saves or self._lookup is None or not self._namespaces:
+            return False
+        if step.foreign or self._steps.reading(own=False):
+            return False
+        # Of several ranks one may fail alone, and what the others compute is wrong as well: wait for the outcome.
+        uncertain = bool(step.keys_of) or self._steps.reading()
+        return not (uncertain and (len(self._namespaces) > 1 or self._overlapping))
 
     def _usable(self, request: Any) -> bool:
         return (self._lookup is not None and bool(self._namespaces)
                 and not getattr(request, "skip_reading_prefix_cache", False) and self._tables.known(request))
 
-    def _too_large(self, shards: Sequence[Sequence[Shard]]) -> str:
-        """Why not even one block of all ranks fits; empty if it does, or nobody knows yet."""
-        block = sum(shard.block_bytes for of_rank in shards for shard in of_rank)
-        capacity = self._lookup.capacity() if self._lookup else 0
-        if not 0 < capacity < block:
-            return ""
-        return (f"a block of this engine has {block} bytes over its ranks and the cache {capacity} in all: "
-                f"raise l1_capacity (of a daemon, --l1-capacity), or lower --block-size")
-
     def _large(self, blocks: int) -> bool:
-        each = max(sum(shard.block_bytes for shard in of_rank) for of_rank in self._shards)
-        return self._park_above is not None and blocks * each > self._park_above
+        return self._park_above is not None and blocks * self._ranks.block_bytes() > self._park_above
 
     def _worth(self, blocks: int) -> float:
         """Seconds that computing so many blocks takes here; nobody waits longer for them."""
@@ -407,16 +357,5 @@ class SchedulerSide:
         for request_id, promise in list(self._promises.items()):
             if now - promise.made_at > _HOLD_FOR:
                 self._drop(request_id)
-        for step in self._steps:  # The step stays: its outcome says what of it is good.
-            if step.leases and now - step.planned_at > _HOLD_FOR:
-                for lease in step.leases:
-                    release(lease)
-                step.leases = []
+        self._steps.expire(now - _HOLD_FOR)
         self._parked.expire(now - _HOLD_FOR)
-
-
-def shards_in_order(handshakes: Mapping[tuple[int, int], Any]) -> list[Sequence[Shard]]:
-    """By pipeline rank, then tensor rank: the order of a lease's parts. Of each rank, one for each KV group."""
-    # Where several connectors are used at once, vLLM passes on what the first of them told.
-    strange = Shard(problem="the ranks told what another connector in MultiConnector wants to know: use one of the two")
-    return [getattr(handshakes[rank], "shards", (strange,)) for rank in sorted(handshakes)]
