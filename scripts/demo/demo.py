@@ -177,8 +177,13 @@ def main() -> int:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, interrupted)
     folder = given.folder.resolve()
+    mark = folder / ".reprise-demo"
+    if folder != TREE / "build/demo" and folder.exists() and any(folder.iterdir()) and not mark.exists():
+        sys.stderr.write(f"demo: {folder} has something in it that no demo wrote; name another --folder\n")
+        return 2
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    mark.touch()
     try:
         with Stage() as stage:
             problems = (seed_curl.demo if given.seed_curl else prompt_demo)(stage, folder, given)

@@ -88,6 +88,8 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):  # It ends already.
+            signal.signal(each, signal.SIG_IGN)
         for program in self._running:
             program.ask_to_end()
         while self._running:

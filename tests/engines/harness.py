@@ -174,7 +174,9 @@ def fail_loads() -> Iterator[list[Any]]:
 def clean_up() -> None:
     """What an engine leaves in its process."""
     from vllm.distributed import cleanup_dist_env_and_memory
+    from vllm.distributed.kv_transfer import ensure_kv_transfer_shutdown
 
+    ensure_kv_transfer_shutdown()  # Of one whose start was refused.
     gc.collect()
     cleanup_dist_env_and_memory()
 

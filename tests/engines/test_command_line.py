@@ -15,6 +15,14 @@ ADDED = ["--kv-transfer-config", '{"kv_connector": "AIBrixOffloadingConnector", 
 CHUNK = "AIBRIX_LLM_KV_CACHE_CHUNK_SIZE"
 
 
+def test_the_plugin_harms_no_vllm(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """It is called in every process of every vLLM of the environment."""
+    monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
+    monkeypatch.setitem(sys.modules, "vllm.distributed.kv_transfer.kv_connector.factory", None)
+    plugin.register()
+    assert "left as it is" in caplog.text
+
+
 def test_the_launcher_mends_a_command_line() -> None:
     flags = {"--model", "--port", "--kv-transfer-config", "--max-num-seqs"}
     line = ["--model", "m", "--use-v2-block-manager", "--swap-space=4", "--port", "8000", "--old-size", "7"]

@@ -31,8 +31,8 @@ def tree(folder: Path, group: str, files: dict[str, str]) -> tuple[Path, Path]:
 @pytest.mark.parametrize(("group", "files", "left"), [
     ("", {}, 8 * GIB),
     ("0::/a/b\n", {"a/memory.max": f"{4 * GIB}\n", "a/memory.current": f"{3 * GIB}\n",
-                   "a/memory.stat": f"anon 1\ninactive_file {GIB}\n", "a/b/memory.max": "max\n",
-                   "a/b/memory.current": "1\n"}, 2 * GIB),
+                   "a/memory.stat": f"anon 1\ninactive_file {GIB // 2}\nactive_file {GIB // 2}\n",
+                   "a/b/memory.max": "max\n", "a/b/memory.current": "1\n"}, 2 * GIB),
     ("0::/\n", {"memory.max": f"{GIB}\n", "memory.current": f"{2 * GIB}\n"}, 0),
     ("4:memory:/pod\n", {"memory/pod/memory.limit_in_bytes": f"{2 * GIB}\n",
                          "memory/pod/memory.usage_in_bytes": f"{GIB}\n"}, GIB),

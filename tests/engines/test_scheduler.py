@@ -320,6 +320,16 @@ def test_what_vllm_kept_over_a_reset_is_not_saved_under_new_names() -> None:
     assert saved(plan) == [("c", 0, [1, 2, 3, 4, 5, 6])]
 
 
+def test_nothing_is_saved_of_a_step_in_which_another_connector_may_load_beside_ours() -> None:
+    rig = Rig()
+    rig.side.beside_others = True
+    rig.lookup.blocks = 2
+    rig.start(request("a", 200), [1, 2, 3, 4, 5, 6, 7])
+    assert saved(rig.step(("a", [1, 2, 3, 4, 5, 6, 7], 64), a=64, loads=True)) == []
+    rig.over(())
+    assert saved(rig.step(cached=(("a", [], 128),), a=32)) == [("a", 0, [1, 2, 3, 4, 5])]
+
+
 def test_nothing_is_saved_of_a_step_in_which_another_connector_loads() -> None:
     rig = Rig()
     rig.start(request("a", 200), [1, 2, 3, 4, 5, 6, 7])

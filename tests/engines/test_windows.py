@@ -173,7 +173,7 @@ class TestInOneEngine:
     def test_wrong_bytes_would_be_seen(self, engine: Engine, expected: Any, kind: str,
                                        monkeypatch: pytest.MonkeyPatch) -> None:
         """One byte of any group that is wrong changes what comes out."""
-        from reprise.vllm.worker import WorkerSide
+        from reprise.vllm.worker.side import WorkerSide
 
         load = WorkerSide._load
         engine.ask(ALL)

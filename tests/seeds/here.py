@@ -55,7 +55,8 @@ def engine(arguments: list[str], variables: Mapping[str, str]) -> Iterator[tuple
         del os.environ[name]
     os.environ.update(variables)
     try:
-        mended, said = serve.mend(arguments, os.environ, serve._unknown_to_vllm, block_unit=serve.block_unit())
+        mended, said = serve.mend(arguments, os.environ, lambda words: serve._parse(words)[1],
+                                  block_unit=serve.block_unit())
         os.environ.pop("VLLM_USE_V1", None)
         told: dict[str, Any] = vars(EngineArgs.from_cli_args(
             make_arg_parser(FlexibleArgumentParser()).parse_args(mended)))

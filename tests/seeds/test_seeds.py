@@ -16,7 +16,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +133,11 @@ def server(arguments: list[str], variables: dict[str, str], port: int, log: Path
     finally:
         child.send_signal(signal.SIGTERM)
         try:
-            child.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(60)
+        finally:
+            with suppress(ProcessLookupError):  # What it may have left behind.
+                os.killpg(child.pid, signal.SIGKILL)
             child.wait(60)
 
 

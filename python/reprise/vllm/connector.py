@@ -71,6 +71,8 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
             settings, lookup, home_of(settings, self._engine_id), Groups(groups), tables, scope=scope,
             overlapping=getattr(vllm_config, "max_concurrent_batches", 2) > 1, saves=saves,
             park_above=_park_above(vllm_config, settings))
+        self._scheduler.beside_others = multi.inside()
+        self._scheduler.settles = self._flusher is not None and self._may_flush()
         reports = self._scheduler.reports
         if cache and lookup:
             reports.levels = Levels(cache, lookup.sources.set_slow_tier)
@@ -309,6 +311,10 @@ class RepriseConnector(KVConnectorBase_V1, SupportsHMA):
                                     ) -> tuple[bool, dict[str, Any] | None]:
         """The same, where there may be several KV groups."""
         return self.request_finished(request, list(block_ids[0]) if block_ids else [])
+
+    def _may_flush(self) -> bool:
+        """Whether there are requests of which _must_flush is true."""
+        return self._settings.flush_finished
 
     def _must_flush(self, request: Any) -> bool:
         """Whether somebody relies on what it stored as soon as it is over."""

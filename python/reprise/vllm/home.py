@@ -5,6 +5,7 @@ The scheduler side owns a `PrivateServer` and tells the workers where it is. Any
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -16,8 +17,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from .. import _native
 from .._errors import ConfigError
@@ -75,6 +78,7 @@ class PrivateServer:
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._failed = threading.Event()
+        self._said: deque[str] = deque(maxlen=8)  # Its last lines: a log that is gathered elsewhere often lacks stderr.
         self.refusal = ""
         """Why it did not start, in its own words, where it refused what it was given."""
         _remove_left_behind(self._dir.parent)
@@ -136,7 +140,7 @@ class PrivateServer:
                 return
             refused = code > 0 and time.monotonic() - began < 1.0  # What it was given cannot work.
             if refused and attempt == 0:
-                self.refusal = self._why()
+                self.refusal = " ".join(line for line in self._said if "--help" not in line)[:500]
                 break  # Whoever waits for it says so.
             logger.error("Reprise: the private cache server ended with code %s", code)
             if refused:
@@ -153,9 +157,14 @@ class PrivateServer:
             _make_private(self._dir)
             (self._dir / "reprise.sock").unlink(missing_ok=True)
             # A session of its own: Ctrl-C is for the engine, which ends the server when it has no more need of it.
-            self._child = child = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, env=_environment(),
-                                                   start_new_session=True)
-        return child.wait()
+            self._child = child = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                                   env=_environment(), start_new_session=True)
+        self._said.clear()
+        teller = threading.Thread(target=_repeat, args=(child.stderr, self._said), name="reprise-says", daemon=True)
+        teller.start()
+        code = child.wait()
+        teller.join(1.0)
+        return code
 
     def _command(self) -> list[str]:
         binary = Path(_native.__file__).parent / "bin" / "reprise"
@@ -163,15 +172,13 @@ class PrivateServer:
         server = [str(binary), "serve", "--listen-unix", str(self._dir / "reprise.sock"), "--listen-admin", ""]
         return [sys.executable, "-I", "-S", str(guard), str(os.getpid()), *server, *self._flags]
 
-    def _why(self) -> str:
-        """Has it refuse once more, and listens: a log that is gathered elsewhere often lacks stderr."""
-        try:
-            said = subprocess.run(self._command(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=_environment(),
-                                  start_new_session=True, timeout=3.0, check=False).stderr
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-        lines = said.decode(errors="replace").splitlines()
-        return " ".join(line.strip() for line in lines if "--help" not in line)[:500]
+
+def _repeat(told: IO[bytes], last: deque[str]) -> None:
+    """What a server says goes on to this process's stderr; the last lines are kept."""
+    for line in told:
+        with contextlib.suppress(OSError):
+            os.write(2, line)
+        last.append(line.decode(errors="replace").strip())
 
 
 def _environment() -> dict[str, str]:

@@ -52,13 +52,13 @@ def _groups_of(told: str, cgroups: Path) -> list[Path]:
 
 
 def _left_in(folder: Path) -> int:
-    """The limit less what is in use; the page cache that nobody uses at present goes when room is needed."""
-    for limit, usage, idle in (("memory.max", "memory.current", "inactive_file"),
-                               ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")):
+    """The limit less what is in use; the page cache goes when room is needed."""
+    for limit, usage, prefix in (("memory.max", "memory.current", ""),
+                                 ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")):
         most, used = _text(folder / limit).strip(), _text(folder / usage).strip()
         if most.isdecimal() and used.isdecimal():
-            found = re.search(rf"^{idle} (\d+)$", _text(folder / "memory.stat"), re.MULTILINE)
-            return max(0, int(most) - int(used) + (int(found.group(1)) if found else 0))
+            files = re.findall(rf"^{prefix}(?:in)?active_file (\d+)$", _text(folder / "memory.stat"), re.MULTILINE)
+            return max(0, int(most) - int(used) + sum(map(int, files)))
     return 1 << 62
 
 

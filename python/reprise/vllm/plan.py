@@ -62,6 +62,8 @@ class Plan(KVConnectorMetadata):
     """Where profiles go, and under which name; empty: nowhere."""
     idle: bool = False
     """Nothing is computed in this step."""
+    settle: bool = False
+    """What is saved must be in the cache before the step is reported."""
 
 
 @dataclass

@@ -28,6 +28,15 @@ NAMES = (
 
 def register() -> None:
     """A name that is taken already stays whose it is."""
+    try:
+        _register()
+        if multiprocessing.parent_process() is None:  # Not in the processes that it starts.
+            supply(sys.argv)
+    except Exception as error:  # Whatever it is, vLLM starts: also where nobody wants Reprise.
+        logger.warning("Reprise: this vLLM is left as it is: %s", error)
+
+
+def _register() -> None:
     from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 
     for name in NAMES:
@@ -35,11 +44,6 @@ def register() -> None:
             KVConnectorFactory.register_connector(name, "reprise.vllm", name)
         except ValueError:
             continue
-    if multiprocessing.parent_process() is None:  # Not in the processes that it starts.
-        try:
-            supply(sys.argv)
-        except Exception as error:  # Whatever it is, vLLM starts.
-            logger.warning("Reprise: the command line is left as it is: %s", error)
 
 
 def supply(command: list[str]) -> None:

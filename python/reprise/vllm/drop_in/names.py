@@ -83,6 +83,10 @@ class AIBrixPDReuseConnector(AIBrixOffloadingConnector):
         given = vllm_config.kv_transfer_config.kv_connector_extra_config or {}
         return settings if "async_load_above" in given else replace(settings, async_load_above="0"), scope
 
+    def _may_flush(self) -> bool:
+        """A prefiller's, and those that a router sends on to a decoder."""
+        return True
+
     def _must_flush(self, request: Any) -> bool:
         """A prefiller's answer says that the decoder will find the prompt."""
         producer = self._vllm_config.kv_transfer_config.kv_role == "kv_producer"

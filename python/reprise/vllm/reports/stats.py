@@ -103,8 +103,10 @@ class RepriseMetrics(KVConnectorPromMetrics):
             count = transfer_stats_data.get(name, 0)
             if count and engine_idx in counters:
                 counters[engine_idx].inc(count)
+        if engine_idx not in self.per_engine_labelvalues:
+            return
         for tier, figures in transfer_stats_data.get("levels", {}).items():
-            labels = [*self.per_engine_labelvalues.get(engine_idx, ()), tier]
+            labels = [*self.per_engine_labelvalues[engine_idx], tier]
             for name, gauge in self._levels.items():
                 gauge.labels(*labels).set(figures[name])
             for name, counter in self._losses.items():

@@ -82,6 +82,8 @@ class SchedulerSide:
         self._steps = OpenSteps()
         self._number = 0
         self._failed = FailedKeys()
+        self.beside_others = False  # Another connector may load within a step, too.
+        self.settles = False  # What is saved must be in the cache when its step is over.
         self.evict: Callable[[set[int]], None] = lambda block_ids: None  # From vLLM's own prefix cache.
         self.reports = Reports()
         self.gains = self.reports.gains
@@ -199,7 +201,7 @@ class SchedulerSide:
         self._number += 1
         step = Step(self._number, output.total_num_scheduled_tokens)
         plan = Plan([load for load, _ in self._loads], [], self._number, self._home, self._scope, self._profiling,
-                    idle=not step.tokens)
+                    idle=not step.tokens, settle=self.settles)
         loads, self._loads = self._loads, []
         for load, promise in loads:
             if load.parked:
@@ -207,7 +209,7 @@ class SchedulerSide:
             else:  # There is one group: a key for each block.
                 step.reads(promise.lease, load.pieces[0].block_ids, promise.keys)
         self._expire(step.planned_at)
-        step.foreign = bool(getattr(output, "has_sync_kv_loads", False)) and not step.keys_of
+        step.foreign = getattr(output, "has_sync_kv_loads", False) and (self.beside_others or not step.keys_of)
         plan.saves = step.saves = self._advance(output, save=self._may_save(step))
         self._announce(step.saves, loads)
         step.tables = [self._tables.ids(load.request_id) for load, _ in loads if not load.parked]

@@ -28,6 +28,7 @@ from .loading import Loader
 
 logger = logging.getLogger("vllm.reprise")
 
+_TURN = 30.0  # Seconds after which a load that has not begun is given up: its lease does not last for ever.
 _MOMENT = 0.002  # Seconds that a step in which nothing is computed waits for what is read beside it.
 
 
@@ -46,7 +47,7 @@ class WorkerSide:
         self._home: Home | None = None
         self._namespaces: dict[str, list[_native.Namespace]] = {}
         self._opening = threading.Lock()  # The loader's thread may be the first.
-        self._loader = Loader(lambda load, home: self._load(load, self._open(home)), settings.fetch_timeout)
+        self._loader = Loader(lambda load, home: self._load(load, self._open(home)), _TURN)
         self._failed: set[int] = set()
         self._unsaved: set[int] = set()
         self._saved_plan = 0  # Of which they are.
@@ -97,7 +98,7 @@ class WorkerSide:
             try:
                 good = answers and self._load(load, self._open(plan.home))
             except Exception as error:
-                good = answers = False
+                good, answers = False, time.monotonic() - began < self._settings.load_timeout / 2
                 self.tally.problem(logger, "load", error)
             self._count(load, good, time.monotonic() - began)
             self._step_is_bad = self._step_is_bad or not good
@@ -129,7 +130,7 @@ class WorkerSide:
         for at, save in enumerate(plan.saves):
             began = time.monotonic()
             try:
-                room = self._room(save, self._open(plan.home), plan.scope, patience)
+                room = self._room(save, self._open(plan.home), plan.scope, max(0.0, patience))
                 patience -= time.monotonic() - began
                 stored, present = self._layouts[save.group].store(room, save.block_ids)
                 size = stored * self._shards[save.group].block_bytes
@@ -142,9 +143,9 @@ class WorkerSide:
                 self.tally.problem(logger, "save", error)
                 self._note_save(save, 0, began, "timeout" if isinstance(error, TimeoutError) else "error")
                 patience -= time.monotonic() - began
-            if patience <= 0:
-                break  # Nobody computes meanwhile.
-        if plan.saves and self._settings.flush_finished:  # What the scheduler side flushes must be in the cache.
+                if patience < 0:
+                    break  # Nobody computes meanwhile.
+        if plan.saves and plan.settle:
             until = time.monotonic() + self._settings.store_timeout
             for layout in self._layouts:
                 layout.settle(until)
