@@ -25,6 +25,8 @@ struct StoreForm {
   std::string name;
   /// Called at the start of a test and, for persistent stores, again with the same `home` after the store was closed.
   std::function<std::unique_ptr<Store>(std::shared_ptr<void>& home)> make;
+  /// A block that is written while the store looks around may be counted twice for a while.
+  bool counts_roughly = false;
 };
 inline std::string store_form_name(const ::testing::TestParamInfo<StoreForm>& info) {
   return info.param.name;
@@ -237,7 +239,9 @@ TEST_P(StoreContract, ThreadsReadAndWriteAtOnce) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_THAT(wrong, ::testing::Each(0u));
-  EXPECT_EQ(store_->stats().blocks, wrong.size() * kEach);
+  const std::uint64_t written = wrong.size() * kEach;
+  EXPECT_GE(store_->stats().blocks, written);
+  EXPECT_LE(store_->stats().blocks, GetParam().counts_roughly ? 2 * written : written);
 }
 
 }  // namespace reprise::testing

@@ -64,10 +64,12 @@ std::vector<StoreForm> forms() {
       rocksdb("Rocksdb", "background-jobs=2"),
       rocksdb("RocksdbSmallBuffers", "background-jobs=2&write-buffer=256KiB&target-file=256KiB&max-wal=1MiB"),
       {"FsMemory", [](std::shared_ptr<void>& home) { return fs_in_memory(home, {.path = "/d", .threads = 2}); }},
-      {"FsMemoryBounded",
-       [](std::shared_ptr<void>& home) {
-         return fs_in_memory(home, {.path = "/d", .ttl_seconds = 3600, .capacity = 1 << 30, .threads = 0});
-       }},
+      {.name = "FsMemoryBounded",
+       .make =
+           [](std::shared_ptr<void>& home) {
+             return fs_in_memory(home, {.path = "/d", .ttl_seconds = 3600, .capacity = 1 << 30, .threads = 0});
+           },
+       .counts_roughly = true},
       {"DiskMemory",
        [](std::shared_ptr<void>& home) -> std::unique_ptr<Store> {
          if (home == nullptr) home = std::make_shared<MemoryEnv>();
