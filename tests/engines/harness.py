@@ -15,8 +15,9 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,37 @@ def clean_up() -> None:
     ensure_kv_transfer_shutdown()  # Of one whose start was refused.
     gc.collect()
     cleanup_dist_env_and_memory()
+
+
+@contextmanager
+def served(module: list[str], variables: dict[str, str], port: int, log: Path) -> Iterator[str]:
+    """A server of vLLM, `module` with its arguments, from when it is healthy; its URL. Nothing of it is left behind."""
+    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_LOGGING_LEVEL": "INFO", **variables}
+    with log.open("w") as out:
+        child = subprocess.Popen([sys.executable, "-m", *module], env=environment, start_new_session=True, stdout=out,
+                                 stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+
+    def healthy() -> bool:
+        assert child.poll() is None, f"the server ended:\n{log.read_text()[-4000:]}"
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    try:
+        eventually(healthy, "the server starts", patience=480)
+        yield url
+    finally:
+        child.send_signal(signal.SIGTERM)
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(60)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait(60)
 
 
 def sampling(tokens: int) -> Any:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -29,36 +25,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "VLLM_USE_VINEYARD_CACHE": "1", "VINEYARD_CACHE_CPU_MEM_LIMIT_GB": "0.25",
-                   "AIBRIX_LLM_KV_CACHE": "1", "AIBRIX_LLM_KV_CACHE_KV_CACHE_NS": "aibrix",
-                   "AIBRIX_LLM_KV_CACHE_SOCKET": "/no/such.sock", "VINEYARD_CACHE_METRICS_ENABLED": "1",
-                   "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_LOGGING_LEVEL": "INFO"}
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--port", str(port), "--host", "127.0.0.1",
+    variables = {"VLLM_USE_VINEYARD_CACHE": "1", "VINEYARD_CACHE_CPU_MEM_LIMIT_GB": "0.25",
+                 "AIBRIX_LLM_KV_CACHE": "1", "AIBRIX_LLM_KV_CACHE_KV_CACHE_NS": "aibrix",
+                 "AIBRIX_LLM_KV_CACHE_SOCKET": "/no/such.sock", "VINEYARD_CACHE_METRICS_ENABLED": "1"}
+    command = ["vllm.entrypoints.openai.api_server", "--port", str(port), "--host", "127.0.0.1",
                "--model", str(folder), "--served-model-name", NAME, "--trust-remote-code", "--max-model-len", "1024",
                "--enable-prefix-caching", "--disable-fastapi-docs", "--dtype", "float32",
                "--enforce-eager", "--block-size", "32", "--max-num-seqs", "4", "--num-gpu-blocks-override", "64",
                "--enable-prompt-tokens-details", "--api-key", KEY]
-    child = subprocess.Popen(command, env=environment, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
-
-    def healthy() -> bool:
-        assert child.poll() is None, "the server ended"
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    try:
-        harness.eventually(healthy, "the server starts", patience=480)
+    with harness.served(command, variables, port, folder.parent / "server.log") as url:
         yield url
-    finally:
-        child.send_signal(signal.SIGTERM)
-        try:
-            child.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait(60)
 
 
 def ask(url: str, words: str) -> Any:

@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -110,35 +106,9 @@ def test_the_host_tier_by_variables_alone(model: Path, expected: list[harness.An
         assert reprise.Cache.open(daemon.url).stats().l1.blocks == BLOCKS
 
 
-@contextmanager
-def server(arguments: list[str], variables: dict[str, str], port: int, log: Path) -> Iterator[str]:
+def server(arguments: list[str], variables: dict[str, str], port: int, log: Path) -> AbstractContextManager[str]:
     """vLLM's server by the launcher, until it is healthy; its URL."""
-    variables = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_LOGGING_LEVEL": "INFO", **variables}
-    command = [sys.executable, "-m", "reprise.vllm.serve", *arguments]
-    with log.open("w") as out:
-        child = subprocess.Popen(command, env=variables, start_new_session=True, stdout=out, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-
-    def healthy() -> bool:
-        assert child.poll() is None, f"the server ended:\n{log.read_text()[-4000:]}"
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    try:
-        harness.eventually(healthy, "the server starts", patience=480)
-        yield url
-    finally:
-        child.send_signal(signal.SIGTERM)
-        try:
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(60)
-        finally:
-            with suppress(ProcessLookupError):  # What it may have left behind.
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait(60)
+    return harness.served(["reprise.vllm.serve", *arguments], variables, port, log)
 
 
 def ask(url: str, name: str, words: str) -> Any:
